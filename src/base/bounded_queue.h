@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstddef>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "src/base/mutex.h"
+
+namespace postrider {
+
+// A queue of many producers and one consumer that takes all that waits at once. Bounded by the
+// weight of what is in it (bytes, or whatever the producers count) and by number. A producer is
+// never blocked: what does not fit is refused, and the producer says so to its caller.
+//
+// Thread-safe.
+template <typename T>
+class BoundedQueue {
+ public:
+  BoundedQueue(size_t max_items, size_t max_weight)
+      : max_items_(max_items), max_weight_(max_weight) {}
+
+  // False, and `item` untouched, when the queue is full or closed. An item that is heavier than the
+  // whole bound is taken when the queue is empty, since it would never fit otherwise.
+  bool TryPush(T& item, size_t weight) {
+    MutexLock lock(&mutex_);
+    if (closed_ || items_.size() >= max_items_) return false;
+    if (!items_.empty() && weight_ + weight > max_weight_) return false;
+    Append(std::move(item), weight);
+    return true;
+  }
+
+  // Takes the item even beyond the bound: for work whose amount is bounded by its producer, and
+  // that must not be lost. False, and `item` untouched, only when the queue is closed.
+  bool PushUnbounded(T& item, size_t weight) {
+    MutexLock lock(&mutex_);
+    if (closed_) return false;
+    Append(std::move(item), weight);
+    return true;
+  }
+
+  // Waits until there is something, the timeout has passed or the queue is closed; then moves all
+  // that waits into `out`, which it clears first. False when the queue is closed and empty.
+  bool TakeAll(std::vector<T>* out, absl::Duration timeout) {
+    out->clear();
+    MutexLock lock(&mutex_);
+    if (items_.empty() && !closed_ && timeout > absl::ZeroDuration()) {
+      waiting_ = true;
+      // One wait is enough: a caller that wakes early sees an empty `out` and comes again.
+      if (timeout == absl::InfiniteDuration()) {
+        while (items_.empty() && !closed_) cond_.Wait(&mutex_);
+      } else {
+        cond_.WaitFor(&mutex_, timeout);
+      }
+      waiting_ = false;
+    }
+    out->swap(items_);
+    weight_ = 0;
+    return !(closed_ && out->empty());
+  }
+
+  // Refuses what comes from now on; what is in the queue can still be taken. Idempotent.
+  void Close() {
+    MutexLock lock(&mutex_);
+    closed_ = true;
+    cond_.SignalAll();
+  }
+
+  size_t size() const {
+    MutexLock lock(&mutex_);
+    return items_.size();
+  }
+
+ private:
+  void Append(T&& item, size_t weight) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    items_.push_back(std::move(item));
+    weight_ += weight;
+    if (waiting_) {
+      waiting_ = false;
+      cond_.Signal();
+    }
+  }
+
+  const size_t max_items_;
+  const size_t max_weight_;
+
+  mutable Mutex mutex_;
+  CondVar cond_;
+  std::vector<T> items_ ABSL_GUARDED_BY(mutex_);
+  size_t weight_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool waiting_ ABSL_GUARDED_BY(mutex_) = false;
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace postrider

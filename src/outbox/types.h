@@ -91,7 +91,8 @@ struct OwedKey {
   absl::Time due = absl::InfinitePast();
   DeliveryId id{};
 
-  auto operator<=>(const OwedKey&) const = default;
+  // Not auto: absl::Time has no <=> of its own.
+  std::strong_ordering operator<=>(const OwedKey&) const = default;
 };
 
 // A pending delivery with all that is needed to send it.

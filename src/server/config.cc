@@ -1,0 +1,266 @@
+#include "src/server/config.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "src/server/config_file.h"
+#include "src/server/read_file.h"
+#include "src/server/units.h"
+
+namespace postrider {
+namespace {
+
+constexpr char kEnvironmentPrefix[] = "POSTRIDER_";
+// Longer drains would be cut off by any supervisor, and longer retention is a mistake of units.
+constexpr absl::Duration kMaxDrain = absl::Hours(1);
+// protobuf cannot hold more than 2 GiB, and gRPC takes 16 MiB.
+constexpr uint64_t kMaxNotificationBytes = uint64_t{8} << 20;
+constexpr int kMaxPumpThreads = 64;
+
+std::string VariableOf(const std::string& flag) {
+  return kEnvironmentPrefix + absl::AsciiStrToUpper(absl::StrReplaceAll(flag, {{"-", "_"}}));
+}
+
+// The long names of the command's flags, but for --help.
+std::set<std::string> FlagsOf(const CLI::App& app) {
+  std::set<std::string> names;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) {
+      if (name != "help" && name != "version") names.insert(name);
+    }
+  }
+  return names;
+}
+
+// Sets what the command line has left unset. CLI11's own reading of environment and file is not
+// used: in 2.1 the file would win over the environment.
+std::optional<std::string> Assign(CLI::App& app, const std::string& flag,
+                                  const std::vector<std::string>& values) {
+  CLI::Option* option = app.get_option("--" + flag);
+  try {
+    option->add_result(values);
+    option->run_callback();
+  } catch (const CLI::Error& error) {
+    return std::string(error.what());
+  }
+  return std::nullopt;
+}
+
+CLI::Validator DurationValidator() {
+  return CLI::Validator(
+      [](std::string& text) {
+        return ParseDurationFlag(text).has_value()
+                   ? std::string()
+                   : absl::StrCat("\"", text, "\" is not a duration: write 30s, 5m or 72h");
+      },
+      "DURATION", "duration");
+}
+
+CLI::Validator SizeValidator() {
+  return CLI::Validator(
+      [](std::string& text) {
+        return ParseSizeFlag(text).has_value()
+                   ? std::string()
+                   : absl::StrCat("\"", text, "\" is not a size: write 262144, 256KiB or 10GB");
+      },
+      "SIZE", "size");
+}
+
+CLI::Validator AddressValidator() {
+  return CLI::Validator(
+      [](std::string& text) {
+        return ParseHostPort(text).has_value()
+                   ? std::string()
+                   : absl::StrCat("\"", text,
+                                  "\" is not an address: write HOST:PORT, as in 127.0.0.1:7411 or "
+                                  "[::1]:0");
+      },
+      "HOST:PORT", "address");
+}
+
+Failure Usage(std::string message) { return {ExitCode::kUsage, std::move(message)}; }
+Failure BadConfig(std::string message) { return {ExitCode::kConfig, std::move(message)}; }
+
+}  // namespace
+
+ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
+  config_.pump_threads =
+      std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, kMaxPumpThreads);
+  serve_ = root_.add_subcommand("serve", "Take notifications and deliver them");
+  serve_->footer(std::string("Every flag can be set by an environment variable too (") +
+                 "POSTRIDER_DATA_DIR for --data-dir) or by a key of the same name in the file that "
+                 "--config names. The command line wins over the environment, the environment over "
+                 "the file.\n\n" +
+                 kExitCodesHelp);
+  serve_->option_defaults()->always_capture_default();
+  serve_->add_option("--config", config_path_, "A TOML file with the flags' names as keys")
+      ->option_text("FILE");
+  serve_->add_option("--data-dir", config_.data_dir, "Where the outbox is kept (required)")
+      ->option_text("DIR");
+  serve_->add_option("--listen", config_.listen, "Where gRPC is served; port 0 picks one")
+      ->check(AddressValidator());
+  serve_
+      ->add_option("--http-listen", config_.http_listen,
+                   "Where /metrics, /healthz and /readyz are served")
+      ->check(AddressValidator());
+  serve_
+      ->add_option("--allow-network", config_.allow_networks,
+                   "A network of receivers that is refused by default (loopback, private, "
+                   "link-local), as in 10.0.0.0/8; repeat it or separate by commas")
+      ->delimiter(',')
+      ->option_text("CIDR");
+  serve_->add_flag("--insecure", config_.insecure, "Serve gRPC without TLS beyond loopback");
+  serve_->add_option("--tls-cert", config_.tls_cert, "The certificate chain for gRPC, PEM")
+      ->option_text("FILE");
+  serve_->add_option("--tls-key", config_.tls_key, "Its private key, PEM")->option_text("FILE");
+  serve_
+      ->add_option("--tls-client-ca", config_.tls_client_ca,
+                   "Take only clients with a certificate of this authority, PEM")
+      ->option_text("FILE");
+  AddDuration("--drain-timeout", &config_.drain_timeout, "10s",
+              "How long a stop waits for requests under way");
+  AddSize("--max-notification-bytes", &config_.max_notification_bytes, "256KiB",
+          "The largest JSON body of a notification");
+  AddSize("--max-outbox-bytes", &config_.max_outbox_bytes, "64GiB",
+          "Publishes are refused when the outbox has grown to this");
+  AddSize("--min-free-bytes", &config_.min_free_bytes, "256MiB",
+          "Publishes are refused when the disk has less room than this");
+  AddSize("--max-queue-bytes", &config_.max_queue_bytes, "64MiB",
+          "What may wait for the disk, and what each pump holds of what is owed");
+  AddDuration("--retention", &config_.retention, "72h",
+              "How long notifications are kept after their last delivery ended");
+  serve_
+      ->add_option("--pump-threads", config_.pump_threads,
+                   "Threads that deliver; by default half the cores")
+      ->check(CLI::Range(1, kMaxPumpThreads));
+  serve_->add_option("--log-level", config_.log_level, "What is logged, and all above it")
+      ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+  serve_->add_option("--log-format", config_.log_format, "key=value lines, or JSON lines")
+      ->check(CLI::IsMember({"text", "json"}));
+}
+
+void ServeFlags::AddDuration(const std::string& name, absl::Duration* target,
+                             const std::string& shown, const std::string& help) {
+  serve_
+      ->add_option_function<std::string>(
+          name, [target](const std::string& text) { *target = *ParseDurationFlag(text); }, help)
+      ->check(DurationValidator())
+      ->type_name("")
+      ->default_str(shown);
+}
+
+void ServeFlags::AddSize(const std::string& name, uint64_t* target, const std::string& shown,
+                         const std::string& help) {
+  serve_
+      ->add_option_function<std::string>(
+          name, [target](const std::string& text) { *target = *ParseSizeFlag(text); }, help)
+      ->check(SizeValidator())
+      ->type_name("")
+      ->default_str(shown);
+}
+
+std::optional<Failure> ServeFlags::Finish(const std::vector<std::string>& environment) {
+  if (std::optional<Failure> failure = ApplyEnvironment(environment)) return failure;
+  if (std::optional<Failure> failure = ApplyFile()) return failure;
+  return Check();
+}
+
+std::optional<Failure> ServeFlags::ApplyEnvironment(const std::vector<std::string>& environment) {
+  // By variable: the flag's name.
+  std::map<std::string, std::string> known;
+  for (const CLI::App* command : root_.get_subcommands([](const CLI::App*) { return true; })) {
+    for (const std::string& flag : FlagsOf(*command)) known[VariableOf(flag)] = flag;
+  }
+  const std::set<std::string> own = FlagsOf(*serve_);
+  for (const std::string& line : environment) {
+    const size_t equals = line.find('=');
+    const std::string name = line.substr(0, equals);
+    if (name.rfind(kEnvironmentPrefix, 0) != 0) continue;
+    const auto found = known.find(name);
+    if (found == known.end()) {
+      return BadConfig(absl::StrCat("the environment variable ", name,
+                                    " is not known: unset it, or see `postrider serve --help` for "
+                                    "the flags that POSTRIDER_ variables stand for"));
+    }
+    const std::string& flag = found->second;
+    if (own.count(flag) == 0 || serve_->count("--" + flag) > 0) continue;
+    const std::string value = equals == std::string::npos ? "" : line.substr(equals + 1);
+    if (std::optional<std::string> error = Assign(*serve_, flag, {value})) {
+      return BadConfig(absl::StrCat("the environment variable ", name, " is wrong: ", *error));
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Failure> ServeFlags::ApplyFile() {
+  if (config_path_.empty()) return std::nullopt;
+  absl::StatusOr<std::string> text = ReadSmallFile(config_path_);
+  if (!text.ok()) return BadConfig(std::string(text.status().message()));
+  absl::StatusOr<std::vector<ConfigEntry>> entries = ParseConfigFile(*text, config_path_);
+  if (!entries.ok()) return BadConfig(std::string(entries.status().message()));
+
+  std::set<std::string> own = FlagsOf(*serve_);
+  own.erase("config");
+  for (const ConfigEntry& entry : *entries) {
+    const std::string where = absl::StrCat(config_path_, ":", entry.line, ": ");
+    if (own.count(entry.key) == 0) {
+      return BadConfig(absl::StrCat(where, "the key ", entry.key,
+                                    " is not known: the keys are the flags of `postrider serve` "
+                                    "without their dashes in front"));
+    }
+    if (serve_->count("--" + entry.key) > 0) continue;
+    if (entry.values.size() != 1 && entry.key != "allow-network") {
+      return BadConfig(absl::StrCat(where, "the key ", entry.key, " takes one value"));
+    }
+    if (entry.values.empty()) continue;
+    if (std::optional<std::string> error = Assign(*serve_, entry.key, entry.values)) {
+      return BadConfig(absl::StrCat(where, *error));
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Failure> ServeFlags::Check() const {
+  if (config_.data_dir.empty()) {
+    return Usage("--data-dir is missing: name the directory where the outbox is to be kept");
+  }
+  if (config_.tls_cert.empty() != config_.tls_key.empty()) {
+    return Usage("--tls-cert and --tls-key go together: give both or neither");
+  }
+  if (!config_.tls_client_ca.empty() && !config_.tls()) {
+    return Usage("--tls-client-ca needs --tls-cert and --tls-key");
+  }
+  if (!config_.tls() && !config_.insecure && !ParseHostPort(config_.listen)->IsLoopback()) {
+    return Usage(absl::StrCat("--listen ", config_.listen,
+                              " is not a loopback address, and without TLS everybody on the way "
+                              "could read and publish: give --tls-cert and --tls-key, or "
+                              "--insecure if that is meant"));
+  }
+  if (config_.max_notification_bytes == 0 ||
+      config_.max_notification_bytes > kMaxNotificationBytes) {
+    return Usage("--max-notification-bytes must be between 1 and 8MiB");
+  }
+  if (config_.max_queue_bytes < config_.max_notification_bytes) {
+    return Usage("--max-queue-bytes must not be less than --max-notification-bytes");
+  }
+  if (config_.drain_timeout > kMaxDrain) return Usage("--drain-timeout must be at most 1h");
+  if (config_.retention < absl::Hours(1)) return Usage("--retention must be at least 1h");
+  return std::nullopt;
+}
+
+std::vector<std::string> ProcessEnvironment() {
+  std::vector<std::string> lines;
+  for (char** line = environ; line != nullptr && *line != nullptr; ++line) lines.push_back(*line);
+  return lines;
+}
+
+}  // namespace postrider

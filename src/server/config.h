@@ -1,0 +1,77 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "src/server/exit_codes.h"
+
+namespace postrider {
+
+// What `postrider serve` is told. The defaults are those of the flags.
+struct ServerConfig {
+  std::string data_dir;
+  std::string listen = "127.0.0.1:7411";
+  std::string http_listen = "127.0.0.1:7412";
+  std::vector<std::string> allow_networks;
+  bool insecure = false;
+  std::string tls_cert;
+  std::string tls_key;
+  std::string tls_client_ca;
+  absl::Duration drain_timeout = absl::Seconds(10);
+  uint64_t max_notification_bytes = uint64_t{256} << 10;
+  uint64_t max_outbox_bytes = uint64_t{64} << 30;
+  uint64_t min_free_bytes = uint64_t{256} << 20;
+  uint64_t max_queue_bytes = uint64_t{64} << 20;
+  absl::Duration retention = absl::Hours(72);
+  int pump_threads = 1;
+  std::string log_level = "info";
+  std::string log_format = "text";
+
+  bool tls() const { return !tls_cert.empty(); }
+};
+
+// The flags of `serve`, bound to a ServerConfig. What the command line does not set is taken from
+// the environment (POSTRIDER_DATA_DIR for --data-dir), and what that does not set from the file
+// that
+// --config names, which is TOML with the flags' names as keys.
+class ServeFlags {
+ public:
+  // Adds `serve` to the program. `root` owns what is added and must be parsed before Finish.
+  explicit ServeFlags(CLI::App& root);
+  ServeFlags(const ServeFlags&) = delete;
+  ServeFlags& operator=(const ServeFlags&) = delete;
+
+  // The caller has asked for `serve`.
+  bool parsed() const { return serve_->parsed(); }
+
+  // Takes in the environment (as `NAME=value` lines) and the file, and checks the whole. A Failure
+  // names the flag, the variable or the key and its file. Nothing is opened but the file.
+  std::optional<Failure> Finish(const std::vector<std::string>& environment);
+
+  // REQUIRES: Finish has found no failure.
+  const ServerConfig& config() const { return config_; }
+
+ private:
+  void AddDuration(const std::string& name, absl::Duration* target, const std::string& shown,
+                   const std::string& help);
+  void AddSize(const std::string& name, uint64_t* target, const std::string& shown,
+               const std::string& help);
+  std::optional<Failure> ApplyEnvironment(const std::vector<std::string>& environment);
+  std::optional<Failure> ApplyFile();
+  std::optional<Failure> Check() const;
+
+  CLI::App& root_;
+  CLI::App* serve_;
+  ServerConfig config_;
+  std::string config_path_;
+};
+
+// The variables of this process, as ServeFlags::Finish takes them.
+std::vector<std::string> ProcessEnvironment();
+
+}  // namespace postrider

@@ -1,0 +1,38 @@
+#pragma once
+
+#include <string>
+
+namespace postrider {
+
+// What the process ends with: the numbers of sysexits.h, so that a supervisor can tell what is
+// worth a restart (69, 70, 73, 74) from what needs a person (64, 65, 78).
+enum class ExitCode : int {
+  kOk = 0,
+  kUsage = 64,         // a flag is unknown, missing or contradicts another
+  kData = 65,          // the database is corrupt, not ours or newer than this binary
+  kUnavailable = 69,   // an address cannot be listened on
+  kInternal = 70,      // a defect of Postrider
+  kCannotCreate = 73,  // the data directory cannot be made, or another process holds it
+  kIo = 74,            // the disk failed
+  kConfig = 78,        // the configuration file or the environment is wrong
+};
+
+// Why the process cannot start or go on, in a sentence that says what to do.
+struct Failure {
+  ExitCode code = ExitCode::kInternal;
+  std::string message;
+};
+
+// The table of exit codes for --help.
+inline constexpr char kExitCodesHelp[] =
+    "Exit codes:\n"
+    "  0   stopped as asked\n"
+    "  64  a flag is unknown, missing or contradicts another\n"
+    "  65  the database is corrupt, not Postrider's, or of a newer version\n"
+    "  69  an address cannot be listened on\n"
+    "  70  a defect of Postrider: please report it\n"
+    "  73  the data directory cannot be created, or another process holds it\n"
+    "  74  the disk failed\n"
+    "  78  the configuration file or the environment is wrong\n";
+
+}  // namespace postrider

@@ -1,0 +1,160 @@
+#include "src/server/rpc_server.h"
+
+#include <grpc/support/log.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <mutex>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/server/logging.h"
+#include "src/server/read_file.h"
+
+namespace postrider {
+namespace {
+
+constexpr int kMaxReceiveBytes = 16 << 20;
+constexpr size_t kQuotaBytes = size_t{512} << 20;
+constexpr int kMinPingIntervalMs = 10'000;
+constexpr int kKeepaliveMs = 60'000;
+constexpr int kKeepaliveTimeoutMs = 20'000;
+
+constexpr const char* kServiceNames[] = {"postrider.v1.WebhookService",
+                                         "postrider.v1.NotificationService",
+                                         "postrider.v1.DeliveryService"};
+
+void LogFromGrpc(gpr_log_func_args* args) {
+  const LogLevel level =
+      args->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarn : LogLevel::kDebug;
+  Log(level, "grpc", {{"text", args->message}});
+}
+
+// What belongs to the process, once.
+void InitGrpc() {
+  static std::once_flag once;
+  std::call_once(once, [] {
+    gpr_set_log_function(LogFromGrpc);
+    gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
+    grpc::EnableDefaultHealthCheckService(true);
+    grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  });
+}
+
+std::variant<std::shared_ptr<grpc::ServerCredentials>, Failure> MakeCredentials(
+    const ServerConfig& config) {
+  if (!config.tls()) return grpc::InsecureServerCredentials();
+  std::string contents[3];
+  const std::pair<const char*, const std::string*> files[3] = {
+      {"--tls-cert", &config.tls_cert},
+      {"--tls-key", &config.tls_key},
+      {"--tls-client-ca", &config.tls_client_ca}};
+  for (int i = 0; i < 3; ++i) {
+    if (files[i].second->empty()) continue;
+    absl::StatusOr<std::string> content = ReadSmallFile(*files[i].second);
+    if (!content.ok()) {
+      return Failure{ExitCode::kConfig,
+                     absl::StrCat(files[i].first, ": ", std::string(content.status().message()))};
+    }
+    contents[i] = *std::move(content);
+  }
+  const bool ask_client = !config.tls_client_ca.empty();
+  grpc::SslServerCredentialsOptions options(
+      ask_client ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
+                 : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
+  options.pem_key_cert_pairs.push_back({contents[1], contents[0]});
+  options.pem_root_certs = contents[2];
+  return grpc::SslServerCredentials(options);
+}
+
+// Why the address cannot be listened on; empty when it can. gRPC itself does not tell.
+std::string WhyNotBound(const HostPort& address) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = AI_PASSIVE;
+  addrinfo* found = nullptr;
+  const int error =
+      getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
+  if (error != 0) return gai_strerror(error);
+  std::string why;
+  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int yes = 1;
+  if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+  if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 1) != 0) {
+    why = std::strerror(errno);
+  }
+  if (fd >= 0) close(fd);
+  freeaddrinfo(found);
+  return why;
+}
+
+Failure NotListening(const ServerConfig& config, const HostPort& address) {
+  const std::string why = WhyNotBound(address);
+  if (why.empty() && config.tls()) {
+    return {ExitCode::kConfig,
+            absl::StrCat("--tls-cert ", config.tls_cert, " and --tls-key ", config.tls_key,
+                         " cannot be used: see that they are PEM files and "
+                         "belong together")};
+  }
+  return {ExitCode::kUnavailable,
+          absl::StrCat("--listen ", config.listen, " cannot be listened on (",
+                       why.empty() ? "gRPC refused it" : why,
+                       "): choose another, or stop who holds it")};
+}
+
+}  // namespace
+
+std::variant<std::unique_ptr<RpcServer>, Failure> RpcServer::Start(
+    const ServerConfig& config, const std::vector<grpc::Service*>& services) {
+  InitGrpc();
+  auto credentials = MakeCredentials(config);
+  if (auto* failure = std::get_if<Failure>(&credentials)) return std::move(*failure);
+
+  HostPort address = *ParseHostPort(config.listen);
+  int port = 0;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(address.ToString(),
+                           std::get<std::shared_ptr<grpc::ServerCredentials>>(credentials), &port);
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  builder.SetResourceQuota(grpc::ResourceQuota("postrider").Resize(kQuotaBytes));
+  // Else a second server would share the port, and get every other connection.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (server == nullptr || port == 0) return NotListening(config, address);
+
+  address.port = port;
+  std::unique_ptr<RpcServer> result(new RpcServer(std::move(server), std::move(address)));
+  // The health service begins with SERVING, in 1.51 without a way to change that.
+  result->SetServing(false);
+  return result;
+}
+
+RpcServer::RpcServer(std::unique_ptr<grpc::Server> server, HostPort address)
+    : server_(std::move(server)), address_(std::move(address)) {}
+
+RpcServer::~RpcServer() = default;
+
+void RpcServer::SetServing(bool serving) {
+  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+  health->SetServingStatus(serving);
+  for (const char* name : kServiceNames) health->SetServingStatus(name, serving);
+}
+
+void RpcServer::Shutdown(absl::Duration timeout) {
+  server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
+}
+
+}  // namespace postrider

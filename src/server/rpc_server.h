@@ -1,0 +1,51 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "src/server/config.h"
+#include "src/server/exit_codes.h"
+#include "src/server/units.h"
+
+namespace grpc {
+class Server;
+class Service;
+}  // namespace grpc
+
+namespace postrider {
+
+// The listening gRPC server with reflection and the health service, which says NOT_SERVING until it
+// is told otherwise. Thread-safe, but for Shutdown.
+class RpcServer {
+ public:
+  // Listens on config.listen; the services must outlive it.
+  static std::variant<std::unique_ptr<RpcServer>, Failure> Start(
+      const ServerConfig& config, const std::vector<grpc::Service*>& services);
+
+  // REQUIRES: Shutdown was called.
+  ~RpcServer();
+  RpcServer(const RpcServer&) = delete;
+  RpcServer& operator=(const RpcServer&) = delete;
+
+  // What the health service says, of the whole and of each service.
+  void SetServing(bool serving);
+
+  // Takes no more calls, waits for those under way and cancels them when the time is over. The
+  // handlers must answer all the same before this returns. Idempotent.
+  void Shutdown(absl::Duration timeout);
+
+  // With the real port.
+  const HostPort& address() const { return address_; }
+
+ private:
+  RpcServer(std::unique_ptr<grpc::Server> server, HostPort address);
+
+  const std::unique_ptr<grpc::Server> server_;
+  const HostPort address_;
+};
+
+}  // namespace postrider

@@ -1,0 +1,268 @@
+#include "src/server/rpc_services.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "postrider/v1/delivery_service.grpc.pb.h"
+#include "postrider/v1/notification_service.grpc.pb.h"
+#include "postrider/v1/webhook_service.grpc.pb.h"
+#include "src/server/delivery_handlers.h"
+#include "src/server/errors.h"
+#include "src/server/logging.h"
+#include "src/server/metrics_page.h"
+#include "src/server/notification_handlers.h"
+#include "src/server/status_mapping.h"
+#include "src/server/webhook_handlers.h"
+
+namespace postrider {
+namespace {
+
+constexpr int kInnerErrorsLoggedPerSecond = 5;
+
+struct MethodInfo {
+  const char* name;
+  // May be called while the server drains: it neither writes nor sends.
+  bool reads;
+};
+constexpr std::array<MethodInfo, kRpcMethods> kMethods = {{
+    {"ConfigureWebhook", false},
+    {"ValidateWebhook", false},
+    {"GetWebhook", true},
+    {"ListWebhooks", true},
+    {"DeleteWebhook", false},
+    {"RotateSigningSecret", false},
+    {"PublishNotification", false},
+    {"BatchPublishNotifications", false},
+    {"GetNotification", true},
+    {"ListNotifications", true},
+    {"ListDeliveries", true},
+    {"GetDelivery", true},
+    {"RetryDelivery", false},
+}};
+
+constexpr const char* kCodes[] = {
+    "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+    "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+    "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+    "DATA_LOSS", "UNAUTHENTICATED"};
+
+absl::Status Stopping() {
+  return WithReason(absl::UnavailableError("the server is stopping: try again when it is back"),
+                    "STOPPING");
+}
+
+// What all services share: admission and counting.
+class CallGate {
+ public:
+  CallGate(const Clock& clock, size_t max_in_flight_bytes)
+      : clock_(clock),
+        max_in_flight_bytes_(static_cast<int64_t>(max_in_flight_bytes)),
+        log_limiter_(clock, kInnerErrorsLoggedPerSecond) {}
+
+  void Open(const ApiHandlers& handlers) {
+    handlers_ = handlers;
+    open_.store(true, std::memory_order_release);
+  }
+  void StopAdmission() { draining_.store(true, std::memory_order_relaxed); }
+  const RpcMetrics& metrics() const { return metrics_; }
+  const ApiHandlers& handlers() const { return handlers_; }
+
+  absl::Status Admit(RpcMethod method, int64_t bytes) {
+    if (!open_.load(std::memory_order_acquire)) {
+      return WithReason(absl::UnavailableError("the server is starting: try again in a moment"),
+                        "STARTING");
+    }
+    if (draining_.load(std::memory_order_relaxed) && !kMethods[static_cast<size_t>(method)].reads) {
+      return Stopping();
+    }
+    if (metrics_.in_flight_bytes.value() + bytes > max_in_flight_bytes_) {
+      return WithReason(absl::ResourceExhaustedError(
+                            "the server holds as many requests as it may: try again in a moment"),
+                        "TOO_MANY_REQUESTS");
+    }
+    return absl::OkStatus();
+  }
+
+  void Begin(int64_t bytes) {
+    metrics_.in_flight.Add(1);
+    metrics_.in_flight_bytes.Add(bytes);
+  }
+
+  void End(RpcMethod method, int64_t bytes, absl::Duration start, const absl::Status& status) {
+    metrics_.in_flight.Add(-1);
+    metrics_.in_flight_bytes.Add(-bytes);
+    RpcMetrics::Method& counts = metrics_.methods[static_cast<size_t>(method)];
+    counts.ended[static_cast<size_t>(status.code())].Add();
+    counts.latency.Observe(absl::ToDoubleSeconds(clock_.Monotonic() - start));
+    uint64_t suppressed = 0;
+    if (IsInnerError(status) && log_limiter_.Allow(&suppressed)) {
+      Log(LogLevel::kError, "a call failed for a reason of the server's own",
+          {{"method", kMethods[static_cast<size_t>(method)].name},
+           {"error", status.ToString()},
+           {"suppressed", absl::StrCat(suppressed)}});
+    }
+  }
+
+  const Clock& clock() const { return clock_; }
+
+ private:
+  const Clock& clock_;
+  const int64_t max_in_flight_bytes_;
+  LogLimiter log_limiter_;
+  RpcMetrics metrics_;
+  // Written once, before open_.
+  ApiHandlers handlers_{};
+  std::atomic<bool> open_{false};
+  std::atomic<bool> draining_{false};
+};
+
+// Ends one call, exactly once: when it is dropped uncalled, since the queue that it waited in was
+// stopped, the caller hears that the server is stopping.
+class Ending {
+ public:
+  Ending(CallGate* gate, RpcMethod method, int64_t bytes, grpc::ServerUnaryReactor* reactor)
+      : gate_(gate),
+        method_(method),
+        bytes_(bytes),
+        start_(gate->clock().Monotonic()),
+        reactor_(reactor) {
+    gate_->Begin(bytes_);
+  }
+  Ending(Ending&& other) noexcept
+      : gate_(other.gate_),
+        method_(other.method_),
+        bytes_(other.bytes_),
+        start_(other.start_),
+        reactor_(std::exchange(other.reactor_, nullptr)) {}
+  Ending& operator=(Ending&&) = delete;
+  ~Ending() {
+    if (reactor_ != nullptr) (*this)(Stopping());
+  }
+
+  void operator()(const absl::Status& status) {
+    gate_->End(method_, bytes_, start_, status);
+    std::exchange(reactor_, nullptr)->Finish(ToGrpcStatus(status));
+  }
+
+ private:
+  CallGate* gate_;
+  RpcMethod method_;
+  int64_t bytes_;
+  absl::Duration start_;
+  grpc::ServerUnaryReactor* reactor_;
+};
+
+// Runs `handle(handlers, done)` if the call is admitted.
+template <typename Request, typename Handle>
+grpc::ServerUnaryReactor* Serve(CallGate* gate, RpcMethod method,
+                                grpc::CallbackServerContext* context, const Request* request,
+                                Handle handle) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const auto bytes = static_cast<int64_t>(request->ByteSizeLong());
+  const absl::Status admitted = gate->Admit(method, bytes);
+  Ending ending(gate, method, bytes, reactor);
+  if (!admitted.ok()) {
+    ending(admitted);
+  } else {
+    handle(gate->handlers(), std::move(ending));
+  }
+  return reactor;
+}
+
+// One override: the method's name decides request, response and handler.
+#define POSTRIDER_METHOD(method, member)                                              \
+  grpc::ServerUnaryReactor* method(grpc::CallbackServerContext* context,              \
+                                   const v1::method##Request* request,                \
+                                   v1::method##Response* response) override {         \
+    return Serve(gate_, RpcMethod::k##method, context, request,                       \
+                 [request, response](const ApiHandlers& handlers, HandlerDone done) { \
+                   handlers.member->method(*request, response, std::move(done));      \
+                 });                                                                  \
+  }
+
+class WebhookRpcs final : public v1::WebhookService::CallbackService {
+ public:
+  explicit WebhookRpcs(CallGate* gate) : gate_(gate) {}
+  POSTRIDER_METHOD(ConfigureWebhook, webhooks)
+  POSTRIDER_METHOD(ValidateWebhook, webhooks)
+  POSTRIDER_METHOD(GetWebhook, webhooks)
+  POSTRIDER_METHOD(ListWebhooks, webhooks)
+  POSTRIDER_METHOD(DeleteWebhook, webhooks)
+  POSTRIDER_METHOD(RotateSigningSecret, webhooks)
+
+ private:
+  CallGate* const gate_;
+};
+
+class NotificationRpcs final : public v1::NotificationService::CallbackService {
+ public:
+  explicit NotificationRpcs(CallGate* gate) : gate_(gate) {}
+  POSTRIDER_METHOD(PublishNotification, notifications)
+  POSTRIDER_METHOD(BatchPublishNotifications, notifications)
+  POSTRIDER_METHOD(GetNotification, notifications)
+  POSTRIDER_METHOD(ListNotifications, notifications)
+
+ private:
+  CallGate* const gate_;
+};
+
+class DeliveryRpcs final : public v1::DeliveryService::CallbackService {
+ public:
+  explicit DeliveryRpcs(CallGate* gate) : gate_(gate) {}
+  POSTRIDER_METHOD(ListDeliveries, deliveries)
+  POSTRIDER_METHOD(GetDelivery, deliveries)
+  POSTRIDER_METHOD(RetryDelivery, deliveries)
+
+ private:
+  CallGate* const gate_;
+};
+
+#undef POSTRIDER_METHOD
+
+}  // namespace
+
+void AddRpcMetrics(const RpcMetrics& metrics, MetricsPage* page) {
+  for (size_t i = 0; i < kRpcMethods; ++i) {
+    const RpcMetrics::Method& method = metrics.methods[i];
+    for (size_t code = 0; code < method.ended.size(); ++code) {
+      page->AddCounter("postrider_grpc_requests_total", "gRPC calls that ended.",
+                       {{"method", kMethods[i].name}, {"code", kCodes[code]}}, method.ended[code],
+                       /*hide_zero=*/code != 0);
+    }
+    page->AddHistogram("postrider_grpc_request_seconds", "From a call's arrival to its answer.",
+                       {{"method", kMethods[i].name}}, method.latency);
+  }
+  page->AddGauge("postrider_grpc_in_flight", "gRPC calls under way.", {}, metrics.in_flight);
+  page->AddGauge("postrider_grpc_in_flight_bytes", "What their requests hold.", {},
+                 metrics.in_flight_bytes);
+}
+
+struct RpcServices::Impl {
+  Impl(const Clock& clock, size_t max_in_flight_bytes)
+      : gate(clock, max_in_flight_bytes),
+        webhooks(&gate),
+        notifications(&gate),
+        deliveries(&gate) {}
+
+  CallGate gate;
+  WebhookRpcs webhooks;
+  NotificationRpcs notifications;
+  DeliveryRpcs deliveries;
+};
+
+RpcServices::RpcServices(const Clock& clock, size_t max_in_flight_bytes)
+    : impl_(std::make_unique<Impl>(clock, max_in_flight_bytes)) {}
+RpcServices::~RpcServices() = default;
+
+std::vector<grpc::Service*> RpcServices::services() {
+  return {&impl_->webhooks, &impl_->notifications, &impl_->deliveries};
+}
+
+void RpcServices::Open(const ApiHandlers& handlers) { impl_->gate.Open(handlers); }
+void RpcServices::StopAdmission() { impl_->gate.StopAdmission(); }
+const RpcMetrics& RpcServices::metrics() const { return impl_->gate.metrics(); }
+
+}  // namespace postrider

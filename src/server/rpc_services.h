@@ -1,0 +1,89 @@
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "src/base/clock.h"
+#include "src/base/metrics.h"
+
+namespace grpc {
+class Service;
+}
+
+namespace postrider {
+
+class DeliveryHandlers;
+class NotificationHandlers;
+class WebhookHandlers;
+class MetricsPage;
+
+// The handlers that answer. All must outlive every call.
+struct ApiHandlers {
+  WebhookHandlers* webhooks;
+  NotificationHandlers* notifications;
+  DeliveryHandlers* deliveries;
+};
+
+// The methods of the API, as indices.
+enum class RpcMethod {
+  kConfigureWebhook,
+  kValidateWebhook,
+  kGetWebhook,
+  kListWebhooks,
+  kDeleteWebhook,
+  kRotateSigningSecret,
+  kPublishNotification,
+  kBatchPublishNotifications,
+  kGetNotification,
+  kListNotifications,
+  kListDeliveries,
+  kGetDelivery,
+  kRetryDelivery,
+};
+inline constexpr size_t kRpcMethods = 13;
+
+struct RpcMetrics {
+  struct Method {
+    // By grpc::StatusCode.
+    std::array<Counter, 17> ended;
+    DurationHistogram latency;
+  };
+  std::array<Method, kRpcMethods> methods;
+  Gauge in_flight;
+  Gauge in_flight_bytes;
+};
+
+void AddRpcMetrics(const RpcMetrics& metrics, MetricsPage* page);
+
+// The gRPC services, over gRPC's callback API: the glue between the server and the handlers, which
+// admits, counts and times the calls. A handler's answer is sent from whatever thread it comes on.
+//
+// Thread-safe. Must outlive the grpc::Server that serves it.
+class RpcServices {
+ public:
+  // Calls are refused when the requests under way hold more than `max_in_flight_bytes`.
+  RpcServices(const Clock& clock, size_t max_in_flight_bytes);
+  ~RpcServices();
+  RpcServices(const RpcServices&) = delete;
+  RpcServices& operator=(const RpcServices&) = delete;
+
+  // To be registered with the grpc::ServerBuilder.
+  std::vector<grpc::Service*> services();
+
+  // Until this is called, every call is answered UNAVAILABLE.
+  void Open(const ApiHandlers& handlers);
+  // From now on, what writes or sends (but not what reads) is answered UNAVAILABLE. Idempotent.
+  void StopAdmission();
+
+  const RpcMetrics& metrics() const;
+
+ private:
+  struct Impl;
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace postrider

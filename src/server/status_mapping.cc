@@ -1,0 +1,98 @@
+#include "src/server/status_mapping.h"
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "google/rpc/error_details.pb.h"
+#include "src/server/errors.h"
+
+namespace postrider {
+namespace {
+
+// In base64, with the message beside it, this stays below 8 KiB.
+constexpr size_t kMaxDetailBytes = 5000;
+constexpr size_t kMaxMessageBytes = 1000;
+
+std::string TypeUrl(const google::protobuf::Message& message) {
+  return absl::StrCat(absl::string_view(kTypeUrlPrefix.data(), kTypeUrlPrefix.size()),
+                      message.GetDescriptor()->full_name());
+}
+
+std::string CallerMessage(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kUnknown:
+      return "the disk failed while this was being stored, and it may or may not be there: send it "
+             "again when the server is back, with the same idempotency key if it is a notification";
+    case absl::StatusCode::kInternal:
+    case absl::StatusCode::kDataLoss:
+      return "the server cannot do this because of a fault of its own: its log says more";
+    default:
+      return std::string(status.message());
+  }
+}
+
+void AddDetail(const google::protobuf::Message& detail, google::rpc::Status* status) {
+  auto* any = status->add_details();
+  any->set_type_url(TypeUrl(detail));
+  detail.SerializeToString(any->mutable_value());
+}
+
+}  // namespace
+
+bool IsInnerError(const absl::Status& status) {
+  return status.code() == absl::StatusCode::kUnknown ||
+         status.code() == absl::StatusCode::kInternal ||
+         status.code() == absl::StatusCode::kDataLoss;
+}
+
+google::rpc::Status ToRpcStatus(const absl::Status& status) {
+  google::rpc::Status result;
+  if (status.ok()) return result;
+  // The codes of absl and of google.rpc are the same numbers.
+  result.set_code(static_cast<int>(status.code()));
+  std::string message = CallerMessage(status);
+  if (message.size() > kMaxMessageBytes) {
+    size_t end = kMaxMessageBytes;
+    // Not in the middle of a character.
+    while (end > 0 && (static_cast<unsigned char>(message[end]) & 0xC0) == 0x80) --end;
+    message.resize(end);
+    message += "...";
+  }
+  result.set_message(std::move(message));
+
+  status.ForEachPayload([&result](absl::string_view type_url, const absl::Cord& payload) {
+    auto* any = result.add_details();
+    any->set_type_url(std::string(type_url));
+    any->set_value(std::string(payload));
+  });
+
+  google::rpc::ErrorInfo info;
+  if (status.code() != absl::StatusCode::kInvalidArgument &&
+      !status.GetPayload(TypeUrl(info)).has_value()) {
+    info.set_reason(absl::StatusCodeToString(status.code()));
+    info.set_domain(std::string(kErrorDomain));
+    AddDetail(info, &result);
+  }
+  if (status.code() == absl::StatusCode::kResourceExhausted ||
+      status.code() == absl::StatusCode::kUnavailable) {
+    google::rpc::RetryInfo retry;
+    retry.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(kRetryDelay));
+    AddDetail(retry, &result);
+  }
+  return result;
+}
+
+grpc::Status ToGrpcStatus(const absl::Status& status) {
+  if (status.ok()) return grpc::Status::OK;
+  google::rpc::Status rpc = ToRpcStatus(status);
+  while (rpc.ByteSizeLong() > kMaxDetailBytes && rpc.details_size() > 0) {
+    rpc.mutable_details()->RemoveLast();
+  }
+  return grpc::Status(static_cast<grpc::StatusCode>(rpc.code()), rpc.message(),
+                      rpc.SerializeAsString());
+}
+
+}  // namespace postrider

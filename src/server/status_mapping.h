@@ -1,0 +1,29 @@
+#pragma once
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "google/rpc/status.pb.h"
+#include "grpcpp/support/status.h"
+
+namespace postrider {
+
+// The one place where an absl::Status becomes what the caller sees.
+
+// How long a caller is asked to wait before he tries again.
+inline constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+
+// The google.rpc.Status: code, message and details. Every error but INVALID_ARGUMENT has an
+// ErrorInfo, made up from the code where the status has none; RESOURCE_EXHAUSTED and UNAVAILABLE
+// have a RetryInfo. What an inner error says of the machine (INTERNAL, UNKNOWN, DATA_LOSS) stays in
+// the log: the caller gets a sentence that says what to do.
+google::rpc::Status ToRpcStatus(const absl::Status& status);
+
+// The same as gRPC sends it, the google.rpc.Status serialised in the details. Clients refuse
+// trailers of more than 8 KiB by default, so what would make them larger is left out: the last
+// details first.
+grpc::Status ToGrpcStatus(const absl::Status& status);
+
+// The status has an inner error whose words only the log may have.
+bool IsInnerError(const absl::Status& status);
+
+}  // namespace postrider

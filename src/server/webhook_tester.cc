@@ -1,0 +1,195 @@
+#include "src/server/webhook_tester.h"
+
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "src/delivery/request.h"
+#include "src/delivery/webhook_check.h"
+#include "src/server/errors.h"
+#include "src/server/text.h"
+#include "src/server/time_conversion.h"
+
+namespace postrider {
+namespace {
+
+// Shorter values are no secrets, and masking them would tear up the answer.
+constexpr size_t kMinMaskedBytes = 6;
+
+// Calls `done` once, and gives the place among those under way back. When it is dropped uncalled,
+// since the lane was stopped, `done` hears that.
+class TestEnding {
+ public:
+  TestEnding(WebhookTester::Done done, std::atomic<int>* under_way)
+      : done_(std::move(done)), under_way_(under_way) {}
+  TestEnding(TestEnding&& other) noexcept
+      : done_(std::move(other.done_)), under_way_(std::exchange(other.under_way_, nullptr)) {}
+  TestEnding& operator=(TestEnding&&) = delete;
+  ~TestEnding() {
+    if (under_way_ != nullptr) Stopped();
+  }
+
+  void operator()(absl::StatusOr<v1::ValidationResult> result) {
+    std::exchange(under_way_, nullptr)->fetch_sub(1, std::memory_order_relaxed);
+    std::move(done_)(std::move(result));
+  }
+
+  void Stopped() {
+    (*this)(WithReason(
+        absl::UnavailableError("the server is stopping, and the test request was broken off: try "
+                               "again when it is back"),
+        "STOPPING"));
+  }
+
+ private:
+  WebhookTester::Done done_;
+  std::atomic<int>* under_way_;
+};
+
+std::string LocationOf(const TransferResult& result) {
+  for (const HttpHeader& header : result.response_headers) {
+    if (absl::EqualsIgnoreCase(header.name, "location")) {
+      return absl::StrCat(" to ", Quoted(header.value));
+    }
+  }
+  return "";
+}
+
+// What an answer other than 200 means, and what to do about it.
+std::string Advice(const TransferResult& result) {
+  const int status = result.http_status;
+  if (status > 200 && status < 300) {
+    return "that is a success, but a webhook is valid only when the test request is answered by "
+           "exactly 200: have the receiver answer 200";
+  }
+  if (status >= 300 && status < 400) {
+    return absl::StrCat("it redirects", LocationOf(result),
+                        ", and redirects are not followed: configure the URL that it leads to");
+  }
+  switch (status) {
+    case 401:
+    case 403:
+    case 407:
+      return "it does not accept the credentials: check the additional headers";
+    case 404:
+    case 410:
+      return "there is nothing at this path: check the URL";
+    case 405:
+      return "it does not take POST at this path: check the URL";
+    case 429:
+      return "it is asked too often: try again later";
+    default:
+      break;
+  }
+  if (status >= 400 && status < 500) {
+    return "it refuses the test request: see its answer, and check the URL and the headers";
+  }
+  if (status >= 500) return "it failed: see its answer and its log, mend it and try again";
+  return "that is no final answer: have the receiver answer 200";
+}
+
+std::string ErrorSentence(const TransferResult& result) {
+  if (result.error != TransferError::kNone) {
+    return result.message.empty() ? "the receiver did not answer: see that it can be reached"
+                                  : ToUtf8(result.message);
+  }
+  if (result.http_status == 200) return "";
+  return absl::StrCat("the receiver answered ", result.http_status, ": ", Advice(result));
+}
+
+bool IsSensitive(const Webhook& webhook, const std::string& name) {
+  if (IsAlwaysSensitive(name)) return true;
+  for (const Header& header : webhook.headers) {
+    if (header.sensitive && absl::EqualsIgnoreCase(header.name, name)) return true;
+  }
+  return false;
+}
+
+// What the receiver echoes must not show what is never shown.
+std::string MaskEchoes(const Webhook& webhook, std::string text) {
+  for (const Header& header : webhook.headers) {
+    if (header.sensitive && header.value.size() >= kMinMaskedBytes) {
+      text = absl::StrReplaceAll(text, {{header.value, std::string(kMaskedValue)}});
+    }
+  }
+  return text;
+}
+
+void FillRequest(const Webhook& webhook, const TransferRequest& request,
+                 const TransferResult& result, v1::HttpRequest* proto) {
+  proto->set_method("POST");
+  proto->set_url(ToUtf8(request.target->url));
+  proto->set_body(*request.body);
+  std::vector<HttpHeader> sent = result.sent_headers;
+  if (sent.empty()) {
+    // It did not get as far as sending: what would have been sent.
+    sent = request.headers;
+    sent.insert(sent.end(), request.target->headers.begin(), request.target->headers.end());
+  }
+  for (const HttpHeader& header : sent) {
+    v1::Header* added = proto->add_headers();
+    const bool sensitive = IsSensitive(webhook, header.name);
+    added->set_name(ToUtf8(header.name));
+    added->set_value(sensitive ? std::string(kMaskedValue) : ToUtf8(header.value));
+    added->set_sensitive(sensitive);
+  }
+}
+
+void FillResponse(const Webhook& webhook, const TransferResult& result, v1::HttpResponse* proto) {
+  proto->set_status(result.http_status);
+  for (const HttpHeader& header : result.response_headers) {
+    v1::Header* added = proto->add_headers();
+    added->set_name(ToUtf8(header.name));
+    added->set_value(ToUtf8(MaskEchoes(webhook, header.value)));
+  }
+  proto->set_body(ToUtf8(MaskEchoes(webhook, result.body)));
+  proto->set_body_truncated(result.body_truncated);
+}
+
+}  // namespace
+
+v1::ValidationResult DescribeTest(const Webhook& webhook, const TransferRequest& request,
+                                  const TransferResult& result) {
+  v1::ValidationResult proto;
+  proto.set_valid(result.error == TransferError::kNone && result.http_status == 200);
+  proto.set_http_status(result.error == TransferError::kNone ? result.http_status : 0);
+  proto.set_error(ErrorSentence(result));
+  FillRequest(webhook, request, result, proto.mutable_request());
+  if (result.error == TransferError::kNone) {
+    FillResponse(webhook, result, proto.mutable_response());
+  }
+  *proto.mutable_latency() = ToProto(result.latency);
+  return proto;
+}
+
+WebhookTester::WebhookTester(std::vector<Lane> lanes, const Clock& clock, std::string version)
+    : lanes_(std::move(lanes)), clock_(clock), version_(std::move(version)) {}
+
+void WebhookTester::Test(const Webhook& webhook, Done done) {
+  if (under_way_.fetch_add(1, std::memory_order_relaxed) >= kMaxConcurrent) {
+    under_way_.fetch_sub(1, std::memory_order_relaxed);
+    return std::move(done)(WithReason(
+        absl::ResourceExhaustedError(absl::StrCat(kMaxConcurrent,
+                                                  " webhooks are being tested, as "
+                                                  "many as may be at once: try again in a moment")),
+        "TOO_MANY_TESTS"));
+  }
+  const Lane& lane = lanes_[next_lane_.fetch_add(1, std::memory_order_relaxed) % lanes_.size()];
+  auto send = [this, transport = lane.transport, webhook,
+               ending = TestEnding(std::move(done), &under_way_)]() mutable {
+    TransferRequest request = BuildTestRequest(webhook, version_, clock_.Now());
+    TransferRequest copy = request;
+    transport->Send(std::move(copy), [webhook = std::move(webhook), request = std::move(request),
+                                      ending = std::move(ending)](TransferResult result) mutable {
+      if (result.error == TransferError::kCancelled) return ending.Stopped();
+      ending(DescribeTest(webhook, request, result));
+    });
+  };
+  lane.executor->Post(std::move(send));
+}
+
+}  // namespace postrider

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "src/outbox/types.h"
+
+// What may be configured of the request that a webhook gets: its URL and its headers.
+
+namespace postrider {
+
+inline constexpr size_t kMaxUrlBytes = 2048;
+inline constexpr size_t kMaxHeaders = 64;
+// Of all names and values together.
+inline constexpr size_t kMaxHeaderBytes = 16 * 1024;
+
+struct ParsedUrl {
+  // http or https, in lower case.
+  std::string scheme;
+  // As written, without the brackets of an IPv6 address.
+  std::string host;
+  // The scheme's own where none is written.
+  uint16_t port = 0;
+  // From the path on; empty when there is nothing.
+  std::string target;
+};
+
+// Takes an absolute http or https URL apart. INVALID_ARGUMENT with what is wrong when it is none,
+// or has what a webhook's URL must not have: user information, a fragment, a space, a backslash, a
+// control character, a byte beyond ASCII, or an address in a spelling that readers disagree on
+// (127.1, 0x7f000001).
+absl::StatusOr<ParsedUrl> ParseUrl(std::string_view url);
+
+// A field that is not as it must be. `field` is the path inside the webhook, such as "url" or
+// "headers[3].name"; `description` continues it as a sentence does: "must be absolute".
+struct WebhookFault {
+  std::string field;
+  std::string description;
+
+  bool operator==(const WebhookFault&) const = default;
+};
+
+// All faults of a webhook's URL and additional headers, in their order. The descriptions never show
+// a header's value.
+std::vector<WebhookFault> CheckWebhookRequest(const std::string& url,
+                                              const std::vector<Header>& headers);
+
+// A header that Postrider sets itself, so that nobody else can: Host, Content-Length,
+// Transfer-Encoding, Connection, Expect and webhook-*.
+bool IsReservedHeader(std::string_view name);
+
+// A header whose value is never shown, whether its owner marks it or not: Authorization,
+// Proxy-Authorization, Cookie, and names with key, token or secret in them.
+bool IsAlwaysSensitive(std::string_view name);
+
+// What is shown instead of a sensitive value.
+inline constexpr std::string_view kMaskedValue = "***";
+
+// The value is the header's, or the mask when the header is sensitive.
+std::string DisplayValue(const Header& header);
+
+}  // namespace postrider

@@ -19,8 +19,8 @@ namespace postrider {
 struct EngineOptions {
   // What stands behind `postrider/` in User-Agent.
   std::string version;
-  // What the engine holds in memory of what is owed: bytes of bodies, and deliveries of one webhook.
-  // The rest stays on disk and is paged in when the queue runs low.
+  // What the engine holds in memory of what is owed: bytes of bodies, and deliveries of one
+  // webhook. The rest stays on disk and is paged in when the queue runs low.
   size_t max_queued_bytes = size_t{64} << 20;
   size_t max_queued_per_webhook = 1024;
   // Attempts whose outcomes are not on disk yet. Beyond it nothing new is sent.
@@ -49,10 +49,10 @@ struct EngineMetrics {
 // thread: it has no thread, no timer and no socket of its own. Its owner feeds it, and calls Step
 // whenever something was fed to it or the time that Step asked for has come.
 //
-// Clock, random, transport, outbox and executor come from outside and must outlive it. Everything is
-// called on the thread that `home` runs its closures on; what the outbox answers is posted there. The
-// transport must be stopped (CancelAll) before the engine is destroyed, and closures that `home` has
-// not run yet must not be run after.
+// Clock, random, transport, outbox and executor come from outside and must outlive it. Everything
+// is called on the thread that `home` runs its closures on; what the outbox answers is posted
+// there. The transport must be stopped (CancelAll) before the engine is destroyed, and closures
+// that `home` has not run yet must not be run after.
 class Engine {
  public:
   Engine(const EngineOptions& options, const Clock& clock, Random& random, Transport& transport,
@@ -70,7 +70,8 @@ class Engine {
   void OnOwed(std::vector<OwedDelivery> deliveries);
 
   // Starts what is due and can start, and hands the outcomes of what has ended to the outbox.
-  // Returns when it wants to be called again, InfiniteFuture when only an event can change anything.
+  // Returns when it wants to be called again, InfiniteFuture when only an event can change
+  // anything.
   absl::Time Step();
 
   // From now on nothing new is sent; what is under way ends, and its outcome is recorded.

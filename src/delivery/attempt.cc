@@ -1,0 +1,81 @@
+#include "src/delivery/attempt.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "src/delivery/retry.h"
+#include "src/delivery/retry_after.h"
+
+namespace postrider {
+namespace {
+
+std::string ErrorOf(TransferResult& result) {
+  if (result.error != TransferError::kNone) return std::move(result.message);
+  const int status = result.http_status;
+  if (status >= 300 && status < 400) {
+    return absl::StrCat("the receiver answered ", status,
+                        ": redirects are not followed, so configure the URL that it leads to");
+  }
+  if (status == 410) {
+    return "the receiver answered 410 Gone: it does not want this webhook any more";
+  }
+  return absl::StrCat("the receiver answered ", status, ", not 2xx");
+}
+
+// What the outbox keeps.
+absl::Time ToMicros(absl::Time time) { return absl::FromUnixMicros(absl::ToUnixMicros(time)); }
+
+void JudgeFailure(const Webhook& webhook, const OwedDelivery& delivery, absl::Time now,
+                  TransferResult& result, double uniform, Verdict& verdict) {
+  const RetryPolicy& policy = webhook.retry_policy;
+  AttemptOutcome& outcome = verdict.outcome;
+  const int status = outcome.http_status;
+  verdict.gone = status == 410;
+  verdict.overloaded = status == 429 || status == 502 || status == 503 || status == 504;
+  verdict.retry_after = ParseRetryAfter(result.retry_after, now);
+  verdict.delay = std::max(RetryDelay(policy, outcome.budget_attempts, uniform),
+                           verdict.retry_after.value_or(absl::ZeroDuration()));
+  outcome.error = ErrorOf(result);
+  outcome.response_body = std::move(result.body);
+  const absl::Time next = now + verdict.delay;
+  const bool spent = policy.max_attempts > 0 && outcome.budget_attempts >= policy.max_attempts;
+  if (spent || next > outcome.budget_start + policy.max_age) {
+    outcome.next_state = DeliveryState::kDead;
+    return;
+  }
+  outcome.next_state = DeliveryState::kPending;
+  if (webhook.order == DeliveryOrder::kOrdered) {
+    const absl::Time published = IdSequence::TimeOf(static_cast<int64_t>(delivery.id));
+    outcome.next_due = ToMicros(std::min(delivery.due, published));
+  } else {
+    outcome.next_due = ToMicros(next);
+  }
+}
+
+}  // namespace
+
+Verdict Judge(const Webhook& webhook, const OwedDelivery& delivery, absl::Time start,
+              absl::Time now, TransferResult result, double uniform) {
+  Verdict verdict;
+  AttemptOutcome& outcome = verdict.outcome;
+  outcome.delivery = delivery.id;
+  outcome.webhook = delivery.webhook;
+  outcome.number = delivery.attempts + 1;
+  outcome.budget_attempts = delivery.budget_attempts + 1;
+  outcome.budget_start = delivery.budget_attempts == 0 ? start : delivery.budget_start;
+  outcome.start = start;
+  outcome.latency = result.latency;
+  outcome.http_status = result.http_status;
+  verdict.success =
+      result.error == TransferError::kNone && result.http_status >= 200 && result.http_status < 300;
+  if (verdict.success) {
+    outcome.next_state = DeliveryState::kDelivered;
+  } else {
+    JudgeFailure(webhook, delivery, now, result, uniform, verdict);
+  }
+  return verdict;
+}
+
+}  // namespace postrider

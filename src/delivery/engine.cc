@@ -1,0 +1,248 @@
+#include "src/delivery/engine.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "src/delivery/engine_impl.h"
+
+namespace postrider {
+namespace {
+
+// A step ends after this many attempts, so that the owner's other work is not kept waiting.
+constexpr int kMaxRunsPerStep = 256;
+
+}  // namespace
+
+// ---- The handle
+
+Engine::Engine(const EngineOptions& options, const Clock& clock, Random& random,
+               Transport& transport, Outbox& outbox, Executor& home, EngineMetrics& metrics)
+    : impl_(std::make_unique<Impl>(options, clock, random, transport, outbox, home, metrics)) {}
+Engine::~Engine() = default;
+
+void Engine::OnWebhook(const Webhook& webhook, bool owed) { impl_->OnWebhook(webhook, owed); }
+void Engine::OnWebhookDeleted(WebhookId id) { impl_->OnWebhookDeleted(id); }
+void Engine::OnOwed(std::vector<OwedDelivery> deliveries) { impl_->OnOwed(std::move(deliveries)); }
+absl::Time Engine::Step() { return impl_->Step(); }
+void Engine::BeginDrain() { impl_->BeginDrain(); }
+bool Engine::idle() const { return impl_->idle(); }
+
+// ---- What is fed
+
+Engine::Impl::Impl(const EngineOptions& options, const Clock& clock, Random& random,
+                   Transport& transport, Outbox& outbox, Executor& home, EngineMetrics& metrics)
+    : options_(options),
+      clock_(clock),
+      random_(random),
+      transport_(transport),
+      outbox_(outbox),
+      home_(home),
+      metrics_(metrics),
+      memory_(options.max_queued_bytes, now_,
+              [this](WebhookState& webhook) { run_.Push(webhook); }),
+      pager_(outbox, home, memory_, metrics.pages_read, *this),
+      recorder_(outbox, home, metrics.outcome_failures, *this) {
+  ReadClocks();
+}
+
+Engine::Impl::~Impl() {
+  metrics_.queued_deliveries.Add(-told_queued_);
+  metrics_.queued_bytes.Add(-told_bytes_);
+  metrics_.in_flight.Add(-told_in_flight_);
+  for (const auto& [id, webhook] : webhooks_) {
+    if (webhook->counted_probing) metrics_.probing_webhooks.Add(-1);
+  }
+}
+
+void Engine::Impl::ReadClocks() {
+  now_.wall = clock_.Now();
+  now_.mono = clock_.Monotonic();
+  now_.wall_us = absl::ToUnixMicros(now_.wall);
+}
+
+WebhookState* Engine::Impl::FindWebhook(WebhookId id) {
+  // Deliveries of one webhook often come together.
+  if (last_found_ != nullptr && last_found_->id == id) return last_found_;
+  const auto it = webhooks_.find(id);
+  if (it == webhooks_.end() || it->second->deleted) return nullptr;
+  return last_found_ = it->second.get();
+}
+
+void Engine::Impl::OnWebhook(const Webhook& webhook, bool owed) {
+  ReadClocks();
+  auto& slot = webhooks_[webhook.id];
+  if (slot == nullptr) {
+    slot = std::make_unique<WebhookState>(webhook, owed, options_.failures_to_probe);
+    slot->failing_since = webhook.failing_since;
+    if (webhook.failing_since != absl::InfiniteFuture()) slot->window.StartProbing();
+  } else if (slot->deleted) {
+    return;
+  } else if (owed) {
+    slot->queue.LeaveAllOnDisk();
+  }
+  // What was read at the start may come after what changed since.
+  if (slot->config == nullptr || webhook.version >= slot->config->version) {
+    ApplyConfig(*slot, webhook);
+  }
+  run_.Push(*slot);
+}
+
+void Engine::Impl::ApplyConfig(WebhookState& webhook, const Webhook& config) {
+  const bool first = webhook.config == nullptr;
+  const bool was_enabled = !first && webhook.config->enabled;
+  if (!first && config.version != webhook.config->version) {
+    // Its owner has done something about it: it is tried at once.
+    webhook.disabling = false;
+    webhook.backoff_until = webhook.receiver_until = -absl::InfiniteDuration();
+  }
+  // What only the outbox and the API need is not kept a hundred thousand times.
+  auto kept = std::make_unique<Webhook>(config);
+  kept->notification_types = {};
+  kept->disabled_reason = {};
+  webhook.config = std::move(kept);
+  webhook.requests.reset();
+  webhook.window.SetMax(std::max(config.max_concurrency, 1));
+  webhook.limiter.Configure(config.rate_limit, now_.mono);
+  if (!config.enabled) {
+    webhook.disabling = false;
+    memory_.EvictTo(webhook, 0);
+    webhook.queue.LeaveAllOnDisk();
+  } else if (!first && !was_enabled) {
+    // Somebody has seen to it: what was before does not count against it.
+    webhook.window = Window(std::max(config.max_concurrency, 1), options_.failures_to_probe);
+    if (webhook.failing_since != absl::InfiniteFuture()) {
+      webhook.failing_since = absl::InfiniteFuture();
+      recorder_.AddHealth({webhook.id, webhook.failing_since});
+    }
+  }
+  CountProbing(webhook);
+}
+
+void Engine::Impl::OnWebhookDeleted(WebhookId id) {
+  WebhookState* const webhook = FindWebhook(id);
+  if (webhook == nullptr) return;
+  webhook->deleted = true;
+  if (last_found_ == webhook) last_found_ = nullptr;
+  memory_.EvictTo(*webhook, 0);
+  webhook->queue.LeaveAllOnDisk();
+  webhook->requests.reset();
+  wall_timers_.Set(webhook, TimerSlot::kNever);
+  mono_timers_.Set(webhook, TimerSlot::kNever);
+  CountProbing(*webhook);
+  run_.Push(*webhook);
+}
+
+void Engine::Impl::Reap(WebhookState& webhook) {
+  if (!webhook.queue.empty() || webhook.queue.reading() || webhook.waits_for_page ||
+      webhook.disable_asked || webhook.runs) {
+    return;  // whatever ends next puts it in the run list again
+  }
+  webhooks_.erase(webhook.id);
+}
+
+void Engine::Impl::OnOwed(std::vector<OwedDelivery> deliveries) {
+  ReadClocks();
+  for (OwedDelivery& delivery : deliveries) {
+    WebhookState* const webhook = FindWebhook(delivery.webhook);
+    if (webhook == nullptr) continue;
+    OnOwedOne(*webhook, delivery);
+    run_.Push(*webhook);
+  }
+}
+
+void Engine::Impl::OnOwedOne(WebhookState& webhook, OwedDelivery& delivery) {
+  Item* const item = webhook.queue.Find(delivery.id);
+  if (item != nullptr && item->busy) {
+    // A retry that was committed after this attempt's outcome: it counts when the engine hears of
+    // the outcome. One that was committed before has been overtaken by the attempt.
+    if (item->recording && delivery.attempts > item->delivery.attempts) {
+      item->retried = std::make_unique<OwedDelivery>(std::move(delivery));
+    }
+    return;
+  }
+  // Somebody wants it now: it does not wait for the next probe.
+  if (item != nullptr || delivery.attempts > 0) webhook.backoff_until = -absl::InfiniteDuration();
+  if (item != nullptr) {
+    webhook.queue.Remove(item);
+    memory_.Release(item);
+  }
+  Add(webhook, delivery);
+}
+
+void Engine::Impl::Add(WebhookState& webhook, OwedDelivery& delivery) {
+  const QueueKey key = QueueKey::Of(delivery);
+  if (webhook.open() && webhook.queue.Covers(key) && !IsFar(key)) {
+    if (Item* const item = memory_.Admit(webhook, delivery, Capacity(webhook), false)) {
+      webhook.queue.Push(item);
+      return;
+    }
+  }
+  webhook.queue.LeaveOnDisk(key);
+}
+
+// ---- The turn
+
+absl::Time Engine::Impl::Step() {
+  ReadClocks();
+  recorder_.Flush(now_.mono);
+  RunTimers();
+  UnstallProbes();
+  for (int runs = 0; runs < kMaxRunsPerStep && !run_.empty() && MaySend(); ++runs) {
+    Run(run_.Pop());
+  }
+  if (!draining_ && !recorder_.stopped()) pager_.Serve();
+  ReportGauges();
+  return NextStep();
+}
+
+void Engine::Impl::RunTimers() {
+  while (wall_timers_.next() <= now_.wall_us) {
+    WebhookState* const webhook = wall_timers_.top();
+    wall_timers_.Set(webhook, TimerSlot::kNever);
+    run_.Push(*webhook);
+  }
+  const int64_t mono_ns = absl::ToInt64Nanoseconds(now_.mono);
+  while (mono_timers_.next() <= mono_ns) {
+    WebhookState* const webhook = mono_timers_.top();
+    mono_timers_.Set(webhook, TimerSlot::kNever);
+    run_.Push(*webhook);
+  }
+}
+
+void Engine::Impl::UnstallProbes() {
+  const size_t reserved = options_.max_unrecorded / 2;
+  for (size_t free = FreeSlots(); free > reserved && !stalled_.empty(); --free) {
+    run_.Push(stalled_.Pop());
+  }
+}
+
+absl::Time Engine::Impl::NextStep() {
+  if (!run_.empty() && MaySend()) return now_.wall;
+  absl::Time next = absl::InfiniteFuture();
+  if (wall_timers_.next() != TimerSlot::kNever) next = absl::FromUnixMicros(wall_timers_.next());
+  absl::Duration mono = recorder_.next_flush();
+  if (mono_timers_.next() != TimerSlot::kNever) {
+    mono = std::min(mono, absl::Nanoseconds(mono_timers_.next()));
+  }
+  if (mono != absl::InfiniteDuration()) {
+    // Rounded up: a step before the time would do nothing.
+    const absl::Duration wait = std::max(mono - now_.mono, absl::ZeroDuration());
+    next = std::min(next, now_.wall + absl::Ceil(wait, absl::Microseconds(1)));
+  }
+  return next;
+}
+
+void Engine::Impl::ReportGauges() {
+  const auto tell = [](Gauge& gauge, int64_t& told, size_t value) {
+    const auto is = static_cast<int64_t>(value);
+    if (is == told) return;
+    // The engines of several threads share the gauges.
+    gauge.Add(is - told);
+    told = is;
+  };
+  tell(metrics_.queued_deliveries, told_queued_, memory_.items() - unrecorded_);
+  tell(metrics_.queued_bytes, told_bytes_, memory_.used());
+  tell(metrics_.in_flight, told_in_flight_, in_flight_);
+}
+
+}  // namespace postrider

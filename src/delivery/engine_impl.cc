@@ -1,0 +1,337 @@
+#include "src/delivery/engine_impl.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "src/delivery/retry.h"
+
+namespace postrider {
+namespace {
+
+// Deliveries due later than this stay on disk, and are read this long before they are due.
+constexpr absl::Duration kLead = absl::Seconds(30);
+// The same while memory is tight.
+constexpr absl::Duration kShortLead = absl::Seconds(1);
+// A webhook to which nothing is sent for longer than this holds no memory.
+constexpr absl::Duration kLongHold = absl::Seconds(2);
+// What a webhook that is probed holds: one to send, and a few so that not every probe is a read.
+constexpr size_t kProbeCapacity = 4;
+// One webhook gets at most this part of the free slots, so that some are left for the next one
+// however many black holes there are.
+constexpr size_t kSlotShare = 8;
+// RequestBuilders that are kept. Making one costs about as much as sending one request.
+constexpr size_t kMaxRequestBuilders = 4096;
+constexpr absl::Duration kReadAgain = absl::Seconds(1);
+constexpr absl::Duration kDisableAgain = absl::Seconds(1);
+
+}  // namespace
+
+// ---- How much
+
+size_t Engine::Impl::Capacity(const WebhookState& webhook) const {
+  if (!webhook.open() || webhook.held_until() > now_.mono + kLongHold) return 0;
+  const size_t full = options_.max_queued_per_webhook;
+  return webhook.window.probing() ? std::min(kProbeCapacity, full) : full;
+}
+
+int64_t Engine::Impl::LeadMicros() const {
+  return absl::ToInt64Microseconds(memory_.tight() ? kShortLead : kLead);
+}
+
+size_t Engine::Impl::RowsWanted(const WebhookState& webhook) {
+  const WebhookQueue& queue = webhook.queue;
+  if (draining_ || recorder_.stopped() || !webhook.open()) return 0;
+  if (queue.complete() || queue.reading() || IsFar(queue.horizon())) return 0;
+  if (webhook.held_until() > now_.mono || webhook.read_again > now_.mono) return 0;
+  const size_t capacity = Capacity(webhook);
+  // Enough for the time that a read takes.
+  const auto window = static_cast<size_t>(webhook.window.limit());
+  const size_t low = std::max<size_t>({capacity / 4, std::min(window, capacity / 2), 1});
+  return queue.queued() < low ? capacity - std::min(capacity, queue.queued()) : 0;
+}
+
+Item* Engine::Impl::AdmitRow(WebhookState& webhook, OwedDelivery& row, bool first) {
+  if (first) ReadClocks();
+  if (IsFar(QueueKey::Of(row))) return nullptr;
+  return memory_.Admit(webhook, row, Capacity(webhook), first);
+}
+
+void Engine::Impl::OnPageRead(WebhookState& webhook, const absl::Status& status) {
+  if (!status.ok()) {
+    ReadClocks();
+    webhook.read_again = now_.mono + kReadAgain;
+    if (absl::IsUnavailable(status)) recorder_.Stop();
+  }
+  run_.Push(webhook);
+}
+
+// ---- One webhook's turn
+
+void Engine::Impl::Run(WebhookState& webhook) {
+  if (webhook.deleted) {
+    Reap(webhook);
+    return;
+  }
+  if (webhook.disabling) AskToDisable(webhook);
+  const bool sent = webhook.open() && TrySend(webhook);
+  if (RowsWanted(webhook) > 0) pager_.Want(webhook);
+  if (sent) {
+    run_.Push(webhook);
+  } else {
+    Arm(webhook);
+  }
+}
+
+bool Engine::Impl::TrySend(WebhookState& webhook) {
+  Item* const item = NextToSend(webhook);
+  if (item == nullptr) return false;
+  if (webhook.window.probing() && FreeSlots() <= options_.max_unrecorded / 2) {
+    stalled_.Push(webhook);
+    return false;
+  }
+  if (!webhook.limiter.TryTake(now_.mono)) return false;
+  Send(webhook, item);
+  return true;
+}
+
+Item* Engine::Impl::NextToSend(WebhookState& webhook) {
+  const WebhookQueue& queue = webhook.queue;
+  if (queue.queued() == 0 || webhook.held_until() > now_.mono) return nullptr;
+  Item* item;
+  if (webhook.ordered()) {
+    // Not before the one before it is recorded: or it would be sent again, after this one, if the
+    // process ended here.
+    if (queue.busy() > 0) return nullptr;
+    item = queue.FindFirstPublished();
+  } else {
+    const auto free = static_cast<int>(std::min<size_t>(FreeSlots() / kSlotShare, 1 << 20));
+    if (webhook.in_flight >= std::min(webhook.window.limit(), std::max(free, 1))) return nullptr;
+    item = queue.front();
+  }
+  return item->key.due_us <= now_.wall_us ? item : nullptr;
+}
+
+void Engine::Impl::Send(WebhookState& webhook, Item* item) {
+  webhook.queue.Take(item);
+  item->start = now_.wall;
+  item->probe = webhook.window.probing();
+  ++webhook.in_flight;
+  ++in_flight_;
+  ++unrecorded_;
+  const OwedDelivery& delivery = item->delivery;
+  transport_.Send(RequestsOf(webhook).Build(outbox_.ids().Format(delivery.notification), now_.wall,
+                                            delivery.body),
+                  [this, item](TransferResult result) { OnTransfer(item, std::move(result)); });
+}
+
+RequestBuilder& Engine::Impl::RequestsOf(WebhookState& webhook) {
+  if (webhook.requests != nullptr) return *webhook.requests;
+  webhook.requests = std::make_unique<RequestBuilder>(*webhook.config, options_.version);
+  if (!webhook.requests_listed) {
+    webhook.requests_listed = true;
+    with_requests_.push_back(webhook.id);
+  }
+  if (with_requests_.size() > kMaxRequestBuilders) {
+    const auto oldest = webhooks_.find(with_requests_.front());
+    with_requests_.pop_front();
+    if (oldest == webhooks_.end()) return *webhook.requests;
+    WebhookState& other = *oldest->second;
+    if (other.queue.empty()) {
+      other.requests.reset();
+      other.requests_listed = false;
+    } else {
+      with_requests_.push_back(other.id);
+    }
+  }
+  return *webhook.requests;
+}
+
+void Engine::Impl::Arm(WebhookState& webhook) {
+  int64_t wall = TimerSlot::kNever;
+  absl::Duration mono = absl::InfiniteDuration();
+  const auto not_before = [&](absl::Duration time) {
+    if (time > now_.mono) mono = std::min(mono, time);
+  };
+  const WebhookQueue& queue = webhook.queue;
+  if (webhook.disabling) {
+    not_before(webhook.disable_again);
+  } else if (webhook.open()) {
+    if (queue.queued() > 0 || !queue.complete()) not_before(webhook.held_until());
+    if (queue.queued() > 0) {
+      const Item* const next = webhook.ordered() ? queue.FindFirstPublished() : queue.front();
+      if (next->key.due_us > now_.wall_us) wall = next->key.due_us;
+      not_before(webhook.limiter.NextToken());
+    }
+    if (!queue.complete()) {
+      if (IsFar(queue.horizon())) wall = std::min(wall, queue.horizon().due_us - LeadMicros());
+      not_before(webhook.read_again);
+    }
+  }
+  wall_timers_.Set(&webhook, wall);
+  mono_timers_.Set(&webhook, mono == absl::InfiniteDuration() ? TimerSlot::kNever
+                                                              : absl::ToInt64Nanoseconds(mono));
+}
+
+// ---- What comes back
+
+void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
+  WebhookState& webhook = *item->webhook;
+  --webhook.in_flight;
+  --in_flight_;
+  run_.Push(webhook);
+  if (result.error == TransferError::kCancelled) {
+    // Not an attempt: it is owed as before.
+    --unrecorded_;
+    Return(item, item->key);
+    return;
+  }
+  metrics_.attempt_latency.Observe(absl::ToDoubleSeconds(result.latency));
+  const bool answered_well = result.error == TransferError::kNone && result.http_status < 300;
+  // The time counts for failures only.
+  if (!answered_well) ReadClocks();
+  Verdict verdict = Judge(*webhook.config, item->delivery, item->start, now_.wall,
+                          std::move(result), answered_well ? 0 : random_.Uniform());
+  item->recording = true;
+  if (verdict.success) {
+    metrics_.attempts_succeeded.Add();
+    webhook.window.OnSuccess();
+    webhook.backoff_until = -absl::InfiniteDuration();
+    if (webhook.failing_since != absl::InfiniteFuture() && !webhook.deleted) {
+      webhook.failing_since = absl::InfiniteFuture();
+      recorder_.AddHealth({webhook.id, webhook.failing_since});
+    }
+  } else {
+    metrics_.attempts_failed.Add();
+    if (verdict.outcome.next_state == DeliveryState::kDead) metrics_.deliveries_dead.Add();
+    if (!webhook.deleted) OnFailure(webhook, item->probe, verdict);
+  }
+  CountProbing(webhook);
+  recorder_.Add(item, std::move(verdict.outcome));
+}
+
+void Engine::Impl::OnFailure(WebhookState& webhook, bool was_probe, const Verdict& verdict) {
+  if (webhook.failing_since == absl::InfiniteFuture()) {
+    webhook.failing_since = now_.wall;
+    recorder_.AddHealth({webhook.id, webhook.failing_since});
+  }
+  const absl::Duration asked = verdict.retry_after.value_or(absl::ZeroDuration());
+  if (webhook.window.OnFailure(was_probe)) {
+    const absl::Duration delay =
+        RetryDelay(webhook.config->retry_policy, webhook.window.failed_probes(), random_.Uniform());
+    webhook.backoff_until = now_.mono + std::max(delay, asked);
+  }
+  if (webhook.ordered() && verdict.outcome.next_state == DeliveryState::kPending) {
+    webhook.backoff_until = std::max(webhook.backoff_until, now_.mono + verdict.delay);
+  }
+  if (verdict.overloaded) {
+    webhook.receiver_until = std::max(webhook.receiver_until, now_.mono + asked);
+  }
+  const std::string& error = verdict.outcome.error;
+  if (verdict.gone) {
+    StartDisabling(webhook, absl::StrCat(error, "; enable the webhook again when it does"));
+  } else if (now_.wall - webhook.failing_since >= options_.disable_after) {
+    StartDisabling(webhook, absl::StrCat("nothing but failures since ",
+                                         absl::FormatTime(absl::RFC3339_sec, webhook.failing_since,
+                                                          absl::UTCTimeZone()),
+                                         "; the last error: ", error,
+                                         "; enable the webhook again when its receiver works"));
+  }
+  memory_.EvictTo(webhook, Capacity(webhook));
+}
+
+void Engine::Impl::OnRecorded(Item* item, const AttemptOutcome& outcome) {
+  WebhookState& webhook = *item->webhook;
+  --unrecorded_;
+  run_.Push(webhook);
+  item->recording = false;
+  if (item->retried != nullptr) {
+    ReadClocks();
+    OwedDelivery retried = std::move(*item->retried);
+    webhook.queue.Drop(item);
+    memory_.Release(item);
+    webhook.backoff_until = -absl::InfiniteDuration();
+    Add(webhook, retried);
+    return;
+  }
+  if (outcome.next_state != DeliveryState::kPending || webhook.deleted) {
+    webhook.queue.Drop(item);
+    memory_.Release(item);
+    return;
+  }
+  ReadClocks();
+  OwedDelivery& delivery = item->delivery;
+  delivery.attempts = outcome.number;
+  delivery.budget_attempts = outcome.budget_attempts;
+  delivery.budget_start = outcome.budget_start;
+  delivery.due = outcome.next_due;
+  Return(item, QueueKey::Of(delivery));
+}
+
+void Engine::Impl::Return(Item* item, const QueueKey& key) {
+  WebhookState& webhook = *item->webhook;
+  WebhookQueue& queue = webhook.queue;
+  const size_t capacity = Capacity(webhook);
+  if (queue.Covers(key) && !IsFar(key) && capacity > 0) {
+    if (queue.queued() >= capacity && key < queue.back()->key) {
+      memory_.EvictTo(webhook, capacity - 1);
+    }
+    // Making room may have lowered the horizon below it.
+    if (queue.queued() < capacity && queue.Covers(key)) {
+      queue.PutBack(item, key);
+      return;
+    }
+  }
+  queue.Drop(item);
+  queue.LeaveOnDisk(key);
+  memory_.Release(item);
+}
+
+void Engine::Impl::OnHealthRefused(WebhookId id) {
+  if (const WebhookState* const webhook = FindWebhook(id)) {
+    recorder_.AddHealth({id, webhook->failing_since});
+  }
+}
+
+// ---- Disabling
+
+void Engine::Impl::StartDisabling(WebhookState& webhook, std::string reason) {
+  if (!webhook.open()) return;
+  webhook.disabling = true;
+  webhook.disable_reason = std::move(reason);
+}
+
+void Engine::Impl::AskToDisable(WebhookState& webhook) {
+  if (webhook.disable_asked || webhook.disable_again > now_.mono) return;
+  webhook.disable_asked = true;
+  outbox_.DisableWebhook(webhook.id, webhook.config->version, webhook.disable_reason,
+                         [this, &home = home_, &webhook](absl::Status status) {
+                           home.Post([this, &webhook, status = std::move(status)] {
+                             OnDisableAnswer(webhook, status);
+                           });
+                         });
+}
+
+void Engine::Impl::OnDisableAnswer(WebhookState& webhook, const absl::Status& status) {
+  webhook.disable_asked = false;
+  run_.Push(webhook);
+  if (webhook.deleted) return;
+  if (status.ok()) {
+    // The change itself has been heard of before. Nothing has changed when its owner was faster.
+    webhook.disabling = false;
+    if (!webhook.config->enabled) metrics_.webhooks_disabled.Add();
+    return;
+  }
+  ReadClocks();
+  webhook.disable_again = now_.mono + kDisableAgain;
+  if (absl::IsUnavailable(status) || absl::IsUnknown(status)) recorder_.Stop();
+}
+
+void Engine::Impl::CountProbing(WebhookState& webhook) {
+  const bool probing = webhook.open() && webhook.window.probing();
+  if (probing == webhook.counted_probing) return;
+  webhook.counted_probing = probing;
+  metrics_.probing_webhooks.Add(probing ? 1 : -1);
+}
+
+}  // namespace postrider

@@ -1,0 +1,126 @@
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "src/delivery/attempt.h"
+#include "src/delivery/engine.h"
+#include "src/delivery/pager.h"
+#include "src/delivery/queue_memory.h"
+#include "src/delivery/recorder.h"
+#include "src/delivery/timer_heap.h"
+#include "src/delivery/webhook_state.h"
+
+namespace postrider {
+
+// The rooms of the engine put together:
+//
+//   OnOwed ----> QueueMemory, WebhookQueue --> Run: Window, Limiter --> Transport
+//   Pager  ---->    ^ the horizon                                           |
+//                   |                                                       v
+//                   +---- not made yet ---- Recorder <---- Judge <---- OnTransfer
+//
+// Whatever happens to a webhook puts it in the run list, and Step looks at each one there: it sends
+// one delivery if it can, goes to the end of the list if it did, and otherwise arms the timers for
+// the next time when it could. So a step costs what it does, whatever the number of webhooks.
+class Engine::Impl final : private Pager::Host, private Recorder::Host {
+ public:
+  Impl(const EngineOptions& options, const Clock& clock, Random& random, Transport& transport,
+       Outbox& outbox, Executor& home, EngineMetrics& metrics);
+  ~Impl();
+
+  void OnWebhook(const Webhook& webhook, bool owed);
+  void OnWebhookDeleted(WebhookId id);
+  void OnOwed(std::vector<OwedDelivery> deliveries);
+  absl::Time Step();
+  void BeginDrain() { draining_ = true; }
+  bool idle() const { return unrecorded_ == 0 && recorder_.idle(); }
+
+ private:
+  // ---- engine.cc: what is fed, and the turn
+
+  void ReadClocks();
+  WebhookState* FindWebhook(WebhookId id);
+  void ApplyConfig(WebhookState& webhook, const Webhook& config);
+  void OnOwedOne(WebhookState& webhook, OwedDelivery& delivery);
+  // Into memory if it belongs there and there is room.
+  void Add(WebhookState& webhook, OwedDelivery& delivery);
+  void RunTimers();
+  void UnstallProbes();
+  absl::Time NextStep();
+  void ReportGauges();
+  // Ends a deleted webhook that is in no list any more.
+  void Reap(WebhookState& webhook);
+
+  // ---- engine_impl.cc: one webhook's turn, and what comes back
+
+  void Run(WebhookState& webhook);
+  // Sends one delivery if it may go now.
+  bool TrySend(WebhookState& webhook);
+  Item* NextToSend(WebhookState& webhook);
+  void Send(WebhookState& webhook, Item* item);
+  RequestBuilder& RequestsOf(WebhookState& webhook);
+  void Arm(WebhookState& webhook);
+  void OnTransfer(Item* item, TransferResult result);
+  void OnFailure(WebhookState& webhook, bool was_probe, const Verdict& verdict);
+  // Puts a busy delivery that stays pending back in its queue, or leaves it on disk.
+  void Return(Item* item, const QueueKey& key);
+  void StartDisabling(WebhookState& webhook, std::string reason);
+  void AskToDisable(WebhookState& webhook);
+  void OnDisableAnswer(WebhookState& webhook, const absl::Status& status);
+  void CountProbing(WebhookState& webhook);
+
+  // How many deliveries may be queued in memory.
+  size_t Capacity(const WebhookState& webhook) const;
+  // How long before it is due a delivery is held in memory.
+  int64_t LeadMicros() const;
+  bool IsFar(const QueueKey& key) const { return key.due_us > now_.wall_us + LeadMicros(); }
+  size_t FreeSlots() const { return options_.max_unrecorded - unrecorded_; }
+  bool MaySend() const {
+    return !draining_ && recorder_.CanSend() && unrecorded_ < options_.max_unrecorded;
+  }
+
+  size_t RowsWanted(const WebhookState& webhook) override;
+  Item* AdmitRow(WebhookState& webhook, OwedDelivery& row, bool first) override;
+  void OnPageRead(WebhookState& webhook, const absl::Status& status) override;
+  void OnRecorded(Item* item, const AttemptOutcome& outcome) override;
+  void OnHealthRefused(WebhookId id) override;
+
+  const EngineOptions options_;
+  const Clock& clock_;
+  Random& random_;
+  Transport& transport_;
+  Outbox& outbox_;
+  Executor& home_;
+  EngineMetrics& metrics_;
+
+  Moment now_;
+  absl::flat_hash_map<WebhookId, std::unique_ptr<WebhookState>> webhooks_;
+  WebhookState* last_found_ = nullptr;
+  QueueMemory memory_;
+  Pager pager_;
+  Recorder recorder_;
+  RunList run_;
+  // Probes that wait, so that they leave half of the slots to the webhooks that work.
+  RunList stalled_;
+  TimerHeap<WebhookState, &WebhookState::wall_timer> wall_timers_;  // microseconds since 1970
+  TimerHeap<WebhookState, &WebhookState::mono_timer> mono_timers_;  // nanoseconds
+  // Webhooks that have a RequestBuilder, the oldest first.
+  std::deque<WebhookId> with_requests_;
+  // Under way.
+  size_t in_flight_ = 0;
+  // Under way, or not recorded yet: all that are busy.
+  size_t unrecorded_ = 0;
+  bool draining_ = false;
+  // What the gauges were last told.
+  int64_t told_queued_ = 0;
+  int64_t told_bytes_ = 0;
+  int64_t told_in_flight_ = 0;
+};
+
+}  // namespace postrider

@@ -1,0 +1,143 @@
+#include "src/delivery/webhook_queue.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace postrider {
+namespace {
+
+// An empty queue gives back more room than this: there may be a hundred thousand of them.
+constexpr size_t kKeptEntries = 64;
+
+}  // namespace
+
+OwedKey QueueKey::ToOwedKey() const {
+  if (due_us == std::numeric_limits<int64_t>::min()) return {absl::InfinitePast(), DeliveryId{id}};
+  return {due(), DeliveryId{id}};
+}
+
+WebhookQueue::Entries::iterator WebhookQueue::LowerBound(const QueueKey& key) {
+  const auto first = entries_.begin() + begin_;
+  // In order of arrival, mostly.
+  if (first == entries_.end() || entries_.back().key < key) return entries_.end();
+  return std::lower_bound(first, entries_.end(), key,
+                          [](const Entry& entry, const QueueKey& k) { return entry.key < k; });
+}
+
+Item* WebhookQueue::FindFirstPublished() const {
+  const auto first = entries_.begin() + begin_;
+  return std::min_element(first, entries_.end(),
+                          [](const Entry& a, const Entry& b) { return a.key.id < b.key.id; })
+      ->item;
+}
+
+Item* WebhookQueue::Find(DeliveryId id) const {
+  const auto number = static_cast<int64_t>(id);
+  if (number > last_id_) return nullptr;
+  for (size_t i = begin_; i < entries_.size(); ++i) {
+    if (entries_[i].key.id == number) return entries_[i].item;
+  }
+  for (Item* item = busy_list_; item != nullptr; item = item->next_busy_) {
+    if (item->delivery.id == id) return item;
+  }
+  return nullptr;
+}
+
+void WebhookQueue::Push(Item* item) {
+  // Room at the front is reused when it is half of the vector, which makes a move cost O(1) each.
+  if (begin_ > kKeptEntries && begin_ > entries_.size() / 2) {
+    entries_.erase(entries_.begin(), entries_.begin() + begin_);
+    begin_ = 0;
+  }
+  entries_.insert(LowerBound(item->key), {item->key, item});
+  last_id_ = std::max(last_id_, item->key.id);
+}
+
+void WebhookQueue::Erase(Item* item) {
+  if (entries_[begin_].item == item) {
+    ++begin_;
+  } else {
+    entries_.erase(LowerBound(item->key));
+  }
+  if (begin_ < entries_.size()) return;
+  entries_.clear();
+  begin_ = 0;
+  if (entries_.capacity() > kKeptEntries) Entries().swap(entries_);
+}
+
+void WebhookQueue::Take(Item* item) {
+  Erase(item);
+  item->busy = true;
+  item->prev_busy_ = nullptr;
+  item->next_busy_ = busy_list_;
+  if (busy_list_ != nullptr) busy_list_->prev_busy_ = item;
+  busy_list_ = item;
+  ++busy_;
+}
+
+void WebhookQueue::PutBack(Item* item, const QueueKey& key) {
+  Drop(item);
+  item->key = key;
+  Push(item);
+}
+
+void WebhookQueue::Remove(Item* item) { Erase(item); }
+
+Item* WebhookQueue::EvictBack() {
+  Item* const item = back();
+  Erase(item);
+  LeaveOnDisk(item->key);
+  return item;
+}
+
+void WebhookQueue::Drop(Item* item) {
+  Item*& link = item->prev_busy_ != nullptr ? item->prev_busy_->next_busy_ : busy_list_;
+  link = item->next_busy_;
+  if (item->next_busy_ != nullptr) item->next_busy_->prev_busy_ = item->prev_busy_;
+  item->prev_busy_ = item->next_busy_ = nullptr;
+  item->busy = false;
+  --busy_;
+  if (reading()) read_->recorded.insert(item->key.id);
+}
+
+void WebhookQueue::LeaveOnDisk(const QueueKey& key) {
+  const QueueKey below = key == QueueKey::Min() ? key : key.Below();
+  horizon_ = std::min(horizon_, below);
+  if (reading()) read_->left_on_disk = std::min(read_->left_on_disk, key);
+}
+
+OwedKey WebhookQueue::BeginRead() {
+  read_ = std::make_unique<Read>();
+  return horizon_.ToOwedKey();
+}
+
+void WebhookQueue::EndRead(OwedPage page, absl::FunctionRef<Item*(OwedDelivery&&)> admit) {
+  const auto read = std::move(read_);
+  absl::flat_hash_set<int64_t> known = std::move(read->recorded);
+  known.reserve(known.size() + queued() + busy_);
+  for (size_t i = begin_; i < entries_.size(); ++i) known.insert(entries_[i].key.id);
+  for (Item* item = busy_list_; item != nullptr; item = item->next_busy_) {
+    known.insert(item->key.id);
+  }
+  QueueKey horizon =
+      page.complete || page.rows.empty() ? QueueKey::Max() : QueueKey::Of(page.rows.back());
+  const QueueKey& left = read->left_on_disk;
+  if (left != QueueKey::Max()) {
+    horizon = std::min(horizon, left == QueueKey::Min() ? left : left.Below());
+  }
+  // Raised first, since `admit` may evict from this queue to make room, which lowers it again.
+  horizon_ = horizon;
+  for (OwedDelivery& row : page.rows) {
+    const QueueKey key = QueueKey::Of(row);
+    if (!Covers(key)) break;
+    if (known.contains(key.id)) continue;
+    Item* const item = admit(std::move(row));
+    if (item == nullptr) {
+      LeaveOnDisk(key);
+      break;
+    }
+    Push(item);
+  }
+}
+
+}  // namespace postrider

@@ -1,0 +1,108 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/time/time.h"
+#include "src/base/ids.h"
+#include "src/delivery/limiter.h"
+#include "src/delivery/request.h"
+#include "src/delivery/timer_heap.h"
+#include "src/delivery/webhook_queue.h"
+#include "src/delivery/window.h"
+#include "src/outbox/types.h"
+
+namespace postrider {
+
+// The two clocks, read once per turn of the engine.
+struct Moment {
+  absl::Time wall;
+  absl::Duration mono;
+  // `wall` as queue keys have it.
+  int64_t wall_us = 0;
+};
+
+// All that the engine keeps of one webhook. With nothing owed it costs its configuration and a few
+// hundred bytes. Owned by the engine; pointers to it stand in lists and in what is under way, so it
+// lives until it is in none of them, even when the webhook is deleted.
+struct WebhookState {
+  WebhookState(const Webhook& webhook, bool owed, int failures_to_probe)
+      : id(webhook.id),
+        queue(!owed),
+        window(std::max(webhook.max_concurrency, 1), failures_to_probe) {}
+
+  bool ordered() const { return config->order == DeliveryOrder::kOrdered; }
+  // Something may be sent to it at all.
+  bool open() const { return !deleted && !disabling && config->enabled; }
+  absl::Duration held_until() const { return std::max(backoff_until, receiver_until); }
+
+  const WebhookId id;
+  std::unique_ptr<const Webhook> config;
+  // Made when it is first needed, and given up when many others were needed since.
+  std::unique_ptr<RequestBuilder> requests;
+  bool requests_listed = false;
+
+  WebhookQueue queue;
+  Window window;
+  Limiter limiter;
+  // Attempts under way; queue.busy() counts those as well whose outcome is being recorded.
+  int in_flight = 0;
+  absl::Time failing_since = absl::InfiniteFuture();
+
+  // Monotonic: nothing is sent before. Between two probes, or while an ordered webhook's head backs
+  // off; and what the receiver asked for with Retry-After.
+  absl::Duration backoff_until = -absl::InfiniteDuration();
+  absl::Duration receiver_until = -absl::InfiniteDuration();
+  // Monotonic: the outbox could not read, or could not disable it; not before this again.
+  absl::Duration read_again = -absl::InfiniteDuration();
+  absl::Duration disable_again = -absl::InfiniteDuration();
+
+  // Why it is being disabled.
+  std::string disable_reason;
+  bool disabling = false;
+  bool disable_asked = false;
+  bool deleted = false;
+  // In EngineMetrics::probing_webhooks.
+  bool counted_probing = false;
+
+  // Places in the lists of RunList, Pager, QueueMemory and the two timer heaps.
+  bool runs = false;
+  WebhookState* next_run = nullptr;
+  bool waits_for_page = false;
+  size_t memory_bytes = 0;
+  size_t holder_index = 0;
+  TimerSlot wall_timer;
+  TimerSlot mono_timer;
+};
+
+// Webhooks that want to be looked at, first come, first served. O(1), no allocation.
+class RunList {
+ public:
+  bool empty() const { return first_ == nullptr; }
+
+  // Does nothing when it is in a list already.
+  void Push(WebhookState& webhook) {
+    if (webhook.runs) return;
+    webhook.runs = true;
+    webhook.next_run = nullptr;
+    (first_ == nullptr ? first_ : last_->next_run) = &webhook;
+    last_ = &webhook;
+  }
+
+  // REQUIRES: not empty.
+  WebhookState& Pop() {
+    WebhookState& webhook = *first_;
+    first_ = webhook.next_run;
+    webhook.runs = false;
+    return webhook;
+  }
+
+ private:
+  WebhookState* first_ = nullptr;
+  WebhookState* last_ = nullptr;
+};
+
+}  // namespace postrider

@@ -1,10 +1,12 @@
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
 #include "src/base/mutex.h"
 
 namespace postrider {
@@ -13,7 +15,7 @@ namespace postrider {
 // weight of what is in it (bytes, or whatever the producers count) and by number. A producer is
 // never blocked: what does not fit is refused, and the producer says so to its caller.
 //
-// Thread-safe.
+// Thread-safe; TakeAll is called by one thread.
 template <typename T>
 class BoundedQueue {
  public:
@@ -41,19 +43,20 @@ class BoundedQueue {
 
   // Waits until there is something, the timeout has passed or the queue is closed; then moves all
   // that waits into `out`, which it clears first. False when the queue is closed and empty.
+  // `out`'s memory becomes the queue's: pass the same vector each time and nothing is allocated.
   bool TakeAll(std::vector<T>* out, absl::Duration timeout) {
     out->clear();
     MutexLock lock(&mutex_);
-    if (items_.empty() && !closed_ && timeout > absl::ZeroDuration()) {
-      waiting_ = true;
-      // One wait is enough: a caller that wakes early sees an empty `out` and comes again.
-      if (timeout == absl::InfiniteDuration()) {
-        while (items_.empty() && !closed_) cond_.Wait(&mutex_);
-      } else {
-        cond_.WaitFor(&mutex_, timeout);
+    if (timeout == absl::InfiniteDuration()) {
+      while (MustWait()) cond_.Wait(&mutex_);
+    } else if (timeout > absl::ZeroDuration()) {
+      const absl::Duration deadline = Monotonic() + timeout;
+      for (auto rest = timeout; rest > absl::ZeroDuration() && MustWait();
+           rest = deadline - Monotonic()) {
+        cond_.WaitFor(&mutex_, rest);
       }
-      waiting_ = false;
     }
+    waiting_ = false;
     out->swap(items_);
     weight_ = 0;
     return !(closed_ && out->empty());
@@ -70,11 +73,27 @@ class BoundedQueue {
     MutexLock lock(&mutex_);
     return items_.size();
   }
+  // Of all that is in it.
+  size_t weight() const {
+    MutexLock lock(&mutex_);
+    return weight_;
+  }
 
  private:
+  static absl::Duration Monotonic() {
+    return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+  }
+
+  // There is nothing to take yet; the consumer is about to wait, and wants a signal.
+  bool MustWait() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    waiting_ = items_.empty() && !closed_;
+    return waiting_;
+  }
+
   void Append(T&& item, size_t weight) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     items_.push_back(std::move(item));
     weight_ += weight;
+    // One signal a wait: the first item wakes the consumer, the rest are there when it comes.
     if (waiting_) {
       waiting_ = false;
       cond_.Signal();

@@ -4,9 +4,9 @@
 
 namespace postrider {
 
-// What time it is. Due times outlive the process, so they are wall-clock times; intervals inside the
-// process (latency, rate limits, probes) are monotonic, so that a clock that is set does not bend
-// them.
+// What time it is. Due times outlive the process, so they are wall-clock times; intervals inside
+// the process (latency, rate limits, probes) are monotonic, so that a clock that is set does not
+// bend them.
 //
 // Thread-safe.
 class Clock {

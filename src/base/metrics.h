@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -7,8 +8,8 @@
 
 namespace postrider {
 
-// Plain figures that the layers count with. They know nothing of the exporter: the server reads them
-// and puts them into its format. Thread-safe; relaxed, since no figure orders another.
+// Plain figures that the layers count with. They know nothing of the exporter: the server reads
+// them and puts them into its format. Thread-safe; relaxed, since no figure orders another.
 
 class Counter {
  public:
@@ -37,7 +38,9 @@ class DurationHistogram {
     return 100e-6 * static_cast<double>(uint64_t{1} << i);
   }
 
+  // What is negative or no number counts as 0, what is longer than 30 years as 30 years.
   void Observe(double seconds) {
+    seconds = seconds > 0 ? std::min(seconds, 1e9) : 0;
     size_t i = 0;
     while (i < kBounds && seconds > BoundSeconds(i)) ++i;
     buckets_[i].fetch_add(1, std::memory_order_relaxed);

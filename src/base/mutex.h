@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -48,8 +49,10 @@ class CondVar {
     lock.release();
   }
 
-  // False when the timeout passed first.
+  // False when the timeout passed first. One of more than a day counts as a day: added to the
+  // clock, what std::condition_variable does with it, InfiniteDuration would lie in the past.
   bool WaitFor(Mutex* mutex, absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
+    timeout = std::min(timeout, absl::Hours(24));
     std::unique_lock<std::mutex> lock(mutex->mutex_, std::adopt_lock);
     const bool signalled =
         cond_.wait_for(lock, absl::ToChronoNanoseconds(timeout)) == std::cv_status::no_timeout;

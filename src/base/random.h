@@ -29,8 +29,8 @@ class SecureRandom final : public Random {
   uint64_t Next() override;
 };
 
-// A fast generator for jitter, never for secrets (SplitMix64: Steele, Lea and Flood, "Fast splittable
-// pseudorandom number generators", OOPSLA 2014). The same seed gives the same sequence.
+// A fast generator for jitter, never for secrets (SplitMix64: Steele, Lea and Flood, "Fast
+// splittable pseudorandom number generators", OOPSLA 2014). The same seed gives the same sequence.
 class SeededRandom final : public Random {
  public:
   explicit SeededRandom(uint64_t seed) : state_(seed) {}

@@ -1,0 +1,62 @@
+#include "src/outbox/sqlite/completion.h"
+
+#include <utility>
+#include <variant>
+
+namespace postrider {
+
+CompletionThread::CompletionThread(OutboxListener* listener)
+    : listener_(listener), thread_([this] { Loop(); }) {}
+
+void CompletionThread::Stop() {
+  {
+    MutexLock lock(&mutex_);
+    stopping_ = true;
+    posted_.Signal();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void CompletionThread::PostCommitted(FinishedBatch batch) {
+  MutexLock lock(&mutex_);
+  while (batches_.size() >= kMaxWaiting) taken_.Wait(&mutex_);
+  batches_.push_back(std::move(batch));
+  posted_.Signal();
+}
+
+void CompletionThread::Post(FinishedBatch batch) {
+  MutexLock lock(&mutex_);
+  batches_.push_back(std::move(batch));
+  posted_.Signal();
+}
+
+void CompletionThread::Loop() {
+  while (true) {
+    FinishedBatch batch;
+    {
+      MutexLock lock(&mutex_);
+      while (batches_.empty() && !stopping_) posted_.Wait(&mutex_);
+      if (batches_.empty()) return;
+      batch = std::move(batches_.front());
+      batches_.pop_front();
+      taken_.Signal();
+    }
+    Finish(batch);
+  }
+}
+
+void CompletionThread::Finish(FinishedBatch& batch) {
+  struct Teller {
+    OutboxListener& listener;
+    void operator()(std::vector<OwedDelivery>& owed) { listener.OnOwed(std::move(owed)); }
+    void operator()(const Webhook& webhook) { listener.OnWebhookChanged(webhook); }
+    void operator()(const WebhookDeleted& deleted) { listener.OnWebhookDeleted(deleted.id); }
+  };
+  if (listener_ != nullptr) {
+    for (Effects::Event& event : batch.events) std::visit(Teller{*listener_}, event);
+  }
+  for (const std::unique_ptr<Command>& command : batch.commands) command->Answer(batch.failure);
+  if (batch.then) std::move(batch.then)();
+}
+
+}  // namespace postrider

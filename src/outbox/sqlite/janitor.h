@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "src/base/ids.h"
+#include "src/outbox/sqlite/database.h"
+
+namespace postrider {
+
+// The work that no caller waits for, in slices of a bounded number of rows: cancelling what is owed
+// to deleted webhooks, deleting what is older than the retention, giving free pages back. Not
+// thread-safe: it belongs to the writer thread; each slice runs inside a transaction.
+class Janitor {
+ public:
+  static constexpr int kSliceRows = 500;
+
+  static absl::StatusOr<Janitor> Create(Database& db, absl::Duration retention);
+
+  // What is owed to the webhook is to be cancelled. Taken back by Rollback.
+  void CancelOwed(WebhookId id) {
+    state_.cancelling.push_back(id);
+    dirty_ = true;
+  }
+
+  // There is something to do at `monotonic`.
+  bool Due(absl::Duration monotonic) const;
+
+  struct Slice {
+    int64_t cancelled = 0;
+    int64_t deleted = 0;
+  };
+  // The newest numbers are kept with what is deleted, so that they are never given again.
+  absl::StatusOr<Slice> Run(absl::Time now, absl::Duration monotonic, int64_t last_notification_id,
+                            int64_t last_delivery_id);
+
+  // The transaction is committed, or rolled back with the slice that it held.
+  void Commit();
+  void Rollback();
+
+ private:
+  struct State {
+    // Deleted webhooks to which something may be owed.
+    std::deque<WebhookId> cancelling;
+    // Notifications up to this number have been looked at in this sweep.
+    int64_t cursor = 0;
+    absl::Duration next_sweep = -absl::InfiniteDuration();
+    // Free pages are given back until few are left.
+    bool shrinking = false;
+  };
+
+  absl::StatusOr<int64_t> Cancel(absl::Time now);
+  absl::StatusOr<int64_t> Sweep(absl::Time now, absl::Duration monotonic);
+  // Deletes what fits into `budget` rows, the notification last, and takes it off. True when the
+  // notification is gone, or must stay since something of it is still owed.
+  absl::StatusOr<bool> DeleteNotification(int64_t id, int64_t first, int64_t end, int64_t* budget);
+  absl::Status EndSweep(int64_t floor_us, absl::Duration monotonic);
+  absl::StatusOr<bool> ManyPagesFree(int64_t fraction);
+  absl::Status Shrink();
+
+  Database* db_ = nullptr;
+  absl::Duration retention_;
+  State state_;
+  // As of the last commit; counts while `dirty_`.
+  State saved_;
+  bool dirty_ = false;
+
+  Statement cancel_;
+  Statement expired_;
+  Statement owed_;
+  Statement delete_attempts_;
+  Statement delete_deliveries_;
+  Statement delete_notification_;
+  Statement delete_webhooks_;
+  Statement save_ids_;
+  Statement pages_;
+  Statement free_pages_;
+  Statement vacuum_;
+};
+
+}  // namespace postrider

@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/time/time.h"
+#include "src/base/metrics.h"
+
+namespace postrider {
+
+struct SqliteOutboxOptions {
+  // Made for its owner alone when it is not there. Holds outbox.db, its log, and the lock.
+  std::string data_directory;
+  // What the rows may take before publishing is refused. The log comes on top (platform.md's rules
+  // keep it near 16 MiB), and what deliveries that were taken still need.
+  int64_t max_bytes = int64_t{16} << 30;
+  // Publishing is refused while the disk has less room than this.
+  uint64_t min_free_bytes = uint64_t{256} << 20;
+  // Writes that wait for the disk; outcomes are taken beyond it, since their producers bound them.
+  size_t max_queued_writes = 65536;
+  size_t max_queued_bytes = size_t{64} << 20;
+  // Reads that wait for a reader; ReadOwed and LoadWebhooks are taken beyond it.
+  size_t max_queued_reads = 1024;
+  int reader_threads = 2;
+  // Notifications are kept for this long, and longer while anything of them is owed; idempotency
+  // keys as long as their notification. At least 24 h.
+  absl::Duration retention = absl::Hours(7 * 24);
+  // How often the writer looks for maintenance when it has nothing to do.
+  absl::Duration idle_interval = absl::Seconds(1);
+  // A registered SQLite VFS; empty: the system's.
+  std::string vfs;
+};
+
+// What an operator wants to see. Counters since the start.
+struct SqliteOutboxMetrics {
+  Counter notifications_published;
+  Counter notifications_duplicate;
+  Counter deliveries_created;
+  // Calls of Publish that were refused for want of room.
+  Counter publishes_refused;
+  // Writes that were refused because the queue was full.
+  Counter writes_refused;
+  Counter reads_refused;
+  Counter outcomes_recorded;
+  Counter reads;
+  // Commits that held writes of callers, and how many writes those were.
+  Counter commits;
+  Counter committed_writes;
+  Counter commit_failures;
+  Counter checkpoints;
+  // Checkpoints that a reader kept from their end.
+  Counter checkpoints_busy;
+  Counter checkpoint_failures;
+  Counter deliveries_cancelled;
+  Counter rows_expired;
+  Gauge queued_writes;
+  Gauge queued_reads;
+  Gauge wal_bytes;
+  Gauge file_bytes;
+  // Without the pages that wait to be filled again.
+  Gauge used_bytes;
+  Gauge disk_free_bytes;
+  // From the beginning of the transaction until it is on disk.
+  DurationHistogram commit_latency;
+  DurationHistogram checkpoint_latency;
+};
+
+}  // namespace postrider

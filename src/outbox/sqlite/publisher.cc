@@ -1,0 +1,132 @@
+#include "src/outbox/sqlite/publisher.h"
+
+#include <algorithm>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "src/outbox/sqlite/row_codec.h"
+#include "src/outbox/sqlite/status_macros.h"
+
+namespace postrider {
+namespace {
+
+const std::vector<WebhookId>& WantingType(const Routing::Tenant& tenant, const std::string& type) {
+  static const std::vector<WebhookId> none;
+  if (tenant.by_type.empty()) return none;
+  const auto it = tenant.by_type.find(type);
+  return it == tenant.by_type.end() ? none : it->second;
+}
+
+}  // namespace
+
+absl::StatusOr<Publisher> Publisher::Create(Database& db, const Routing& routing) {
+  Publisher p;
+  p.db_ = &db;
+  p.routing_ = &routing;
+  ASSIGN_OR_RETURN(p.last_notification_id_,
+                   db.Int("SELECT max(last_notification_id,"
+                          " (SELECT ifnull(max(id), 0) FROM notification)) FROM meta"));
+  ASSIGN_OR_RETURN(p.last_delivery_id_, db.Int("SELECT max(last_delivery_id,"
+                                               " (SELECT ifnull(max(id), 0) FROM delivery))"
+                                               " FROM meta"));
+  p.notification_ids_ = IdSequence(p.last_notification_id_);
+  p.delivery_ids_ = IdSequence(p.last_delivery_id_);
+  ASSIGN_OR_RETURN(
+      p.insert_notification_,
+      db.Prepare("INSERT INTO notification (id, tenant_id, create_us, first_delivery_id,"
+                 " delivery_count, type, idempotency_key, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                 " ON CONFLICT (tenant_id, idempotency_key) WHERE idempotency_key IS NOT NULL"
+                 " DO NOTHING"));
+  ASSIGN_OR_RETURN(
+      p.insert_delivery_,
+      db.Prepare("INSERT INTO delivery (id, webhook_id, notification_id, state, due_us, attempts,"
+                 " budget_attempts, last_http_status) VALUES (?, ?, ?, 0, ?, 0, 0, 0)"));
+  ASSIGN_OR_RETURN(p.find_key_, db.Prepare("SELECT id, delivery_count, type, body FROM notification"
+                                           " WHERE tenant_id = ? AND idempotency_key = ?"));
+  return p;
+}
+
+absl::Status Publisher::Publish(const NewNotification& notification, absl::Time now,
+                                Effects* effects, absl::StatusOr<Published>* result) {
+  const Routing::Tenant* const tenant = routing_->Find(notification.tenant);
+  if (tenant == nullptr) {
+    *result = absl::NotFoundError(absl::StrCat("tenant '", notification.tenant,
+                                               "' is unknown: configure a webhook for it first"));
+    return absl::OkStatus();
+  }
+  const size_t count = tenant->all_types.size() + WantingType(*tenant, notification.type).size();
+  const int64_t id = notification_ids_.Next(now);
+  last_notification_id_ = id;
+  // The numbers of the deliveries are taken at once and stand in a row, so that the notification's
+  // row says which they are.
+  std::optional<int64_t> first_delivery_id;
+  if (count > 0) {
+    first_delivery_id = delivery_ids_.Next(now);
+    last_delivery_id_ = *first_delivery_id;
+    for (size_t i = 1; i < count; ++i) last_delivery_id_ = delivery_ids_.Next(now);
+  }
+  std::optional<std::string_view> key;
+  if (!notification.idempotency_key.empty()) key = notification.idempotency_key;
+  // The number's time and the creation's are the same to the millisecond, even when the clock was
+  // set back: a range of time can then be read as a range of numbers.
+  const absl::Time create_time = std::max(now, IdSequence::TimeOf(id));
+  insert_notification_.Bind(id, tenant->id, ToMicros(create_time), first_delivery_id,
+                            static_cast<int64_t>(count), notification.type, key,
+                            BlobView{*notification.body});
+  RETURN_IF_ERROR(insert_notification_.Run());
+  if (key && db_->Changes() == 0) {
+    ++effects->counts().duplicates;
+    return AnswerDuplicate(tenant->id, notification, result);
+  }
+  ++effects->counts().notifications;
+  effects->counts().deliveries += count;
+  if (count > 0) {
+    RETURN_IF_ERROR(
+        FanOut(*tenant, notification, NotificationId{id}, now, *first_delivery_id, effects));
+  }
+  *result = Published{NotificationId{id}, false, static_cast<int>(count)};
+  return absl::OkStatus();
+}
+
+absl::Status Publisher::FanOut(const Routing::Tenant& tenant, const NewNotification& notification,
+                               NotificationId id, absl::Time now, int64_t first_delivery_id,
+                               Effects* effects) {
+  std::vector<OwedDelivery>& owed = effects->owed();
+  const int64_t due_us = ToMicros(now);
+  int64_t delivery_id = first_delivery_id;
+  const auto add = [&](WebhookId webhook) {
+    OwedDelivery& delivery = owed.emplace_back();
+    delivery.id = DeliveryId{delivery_id++};
+    delivery.webhook = webhook;
+    delivery.notification = id;
+    delivery.due = now;
+    delivery.body = notification.body;
+    insert_delivery_.Bind(delivery.id, webhook, id, due_us);
+    return insert_delivery_.Run();
+  };
+  for (const WebhookId webhook : tenant.all_types) RETURN_IF_ERROR(add(webhook));
+  for (const WebhookId webhook : WantingType(tenant, notification.type)) {
+    RETURN_IF_ERROR(add(webhook));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Publisher::AnswerDuplicate(int64_t tenant_id, const NewNotification& notification,
+                                        absl::StatusOr<Published>* result) {
+  const ResetOnExit reset(find_key_);
+  find_key_.Bind(tenant_id, notification.idempotency_key);
+  ASSIGN_OR_RETURN(const bool row, find_key_.Next());
+  if (!row) return absl::UnknownError("the index of idempotency keys contradicts its table");
+  if (find_key_.Bytes(2) != notification.type || find_key_.Bytes(3) != *notification.body) {
+    *result = absl::AlreadyExistsError(
+        absl::StrCat("the idempotency key '", notification.idempotency_key,
+                     "' was used for a notification of another type or body: use a new key"));
+  } else {
+    *result = Published{NotificationId{find_key_.Int(0)}, true, static_cast<int>(find_key_.Int(1))};
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace postrider

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "src/base/ids.h"
+#include "src/outbox/sqlite/database.h"
+#include "src/outbox/sqlite/effects.h"
+#include "src/outbox/sqlite/routing.h"
+#include "src/outbox/types.h"
+
+namespace postrider {
+
+// Stores notifications and fans them out. Not thread-safe: it belongs to the writer thread, inside
+// a transaction. A number that a transaction took is not given again when it is rolled back.
+class Publisher {
+ public:
+  static absl::StatusOr<Publisher> Create(Database& db, const Routing& routing);
+
+  // Stores one notification and its deliveries, unless it is refused or a duplicate, which `result`
+  // says. The status that is returned is the database's.
+  absl::Status Publish(const NewNotification& notification, absl::Time now, Effects* effects,
+                       absl::StatusOr<Published>* result);
+
+  // The last numbers that were given out, which outlive their rows.
+  int64_t last_notification_id() const { return last_notification_id_; }
+  int64_t last_delivery_id() const { return last_delivery_id_; }
+
+ private:
+  absl::Status FanOut(const Routing::Tenant& tenant, const NewNotification& notification,
+                      NotificationId id, absl::Time now, int64_t first_delivery_id,
+                      Effects* effects);
+  absl::Status AnswerDuplicate(int64_t tenant_id, const NewNotification& notification,
+                               absl::StatusOr<Published>* result);
+
+  Database* db_ = nullptr;
+  const Routing* routing_ = nullptr;
+  IdSequence notification_ids_{0};
+  IdSequence delivery_ids_{0};
+  int64_t last_notification_id_ = 0;
+  int64_t last_delivery_id_ = 0;
+  Statement insert_notification_;
+  Statement insert_delivery_;
+  Statement find_key_;
+};
+
+}  // namespace postrider

@@ -1,0 +1,341 @@
+#include "src/outbox/sqlite/read_session.h"
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "src/outbox/sqlite/row_codec.h"
+#include "src/outbox/sqlite/status_macros.h"
+
+namespace postrider {
+namespace {
+
+// Webhooks that one read transaction loads at the start.
+constexpr int kLoadWebhooks = 1000;
+
+constexpr char kReadOwed[] =
+    "SELECT d.id, d.notification_id, d.due_us, d.attempts, d.budget_attempts, d.budget_start_us,"
+    " n.body FROM delivery d INDEXED BY delivery_owed"
+    " CROSS JOIN notification n ON n.id = d.notification_id"
+    " WHERE d.state = 0 AND d.webhook_id = ?1 AND (d.due_us, d.id) > (?2, ?3)"
+    " ORDER BY d.due_us, d.id LIMIT ?4";
+
+constexpr char kNotificationColumns[] =
+    "SELECT id, type, create_us, delivery_count, idempotency_key, body, tenant_id"
+    " FROM notification";
+
+Notification ReadNotification(const Statement& row, const std::string& tenant) {
+  Notification n;
+  n.id = NotificationId{row.Int(0)};
+  n.tenant = tenant;
+  n.type = row.Bytes(1);
+  n.create_time = TimeFromMicros(row.Int(2));
+  n.delivery_count = static_cast<int>(row.Int(3));
+  n.idempotency_key = row.Bytes(4);
+  n.body = row.Bytes(5);
+  return n;
+}
+
+bool Within(absl::Time time, absl::Time start, absl::Time end) {
+  return time >= start && time < end;
+}
+
+}  // namespace
+
+// All reads inside it see the same state.
+class ReadSession::Transaction {
+ public:
+  static absl::StatusOr<Transaction> Begin(ReadSession& session) {
+    RETURN_IF_ERROR(session.begin_.Run());
+    return Transaction(session);
+  }
+  Transaction(Transaction&& other) noexcept : session_(std::exchange(other.session_, nullptr)) {}
+  Transaction& operator=(Transaction&&) = delete;
+  // Nothing was written, so nothing can be lost when it fails.
+  ~Transaction() {
+    if (session_ != nullptr) session_->commit_.Run().IgnoreError();
+  }
+
+ private:
+  explicit Transaction(ReadSession& session) : session_(&session) {}
+  ReadSession* session_;
+};
+
+absl::StatusOr<std::unique_ptr<ReadSession>> ReadSession::Open(const std::string& path,
+                                                               const std::string& vfs) {
+  ASSIGN_OR_RETURN(Database db, Database::Open(path, Database::Mode::kReadOnly, vfs));
+  std::unique_ptr<ReadSession> session(new ReadSession(std::move(db)));
+  RETURN_IF_ERROR(session->Prepare());
+  return session;
+}
+
+absl::Status ReadSession::Prepare() {
+  RETURN_IF_ERROR(
+      db_.Exec("PRAGMA query_only = ON; PRAGMA cache_size = -6144;"
+               "PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0;"
+               "PRAGMA wal_autocheckpoint = 0"));
+  ASSIGN_OR_RETURN(webhooks_, WebhookReader::Create(db_));
+  ASSIGN_OR_RETURN(deliveries_, DeliveryReader::Create(db_));
+  ASSIGN_OR_RETURN(begin_, db_.Prepare("BEGIN"));
+  ASSIGN_OR_RETURN(commit_, db_.Prepare("COMMIT"));
+  ASSIGN_OR_RETURN(tenant_, db_.Prepare("SELECT id FROM tenant WHERE name = ?"));
+  ASSIGN_OR_RETURN(webhook_there_,
+                   db_.Prepare("SELECT 1 FROM webhook WHERE id = ? AND deleted_us IS NULL"));
+  ASSIGN_OR_RETURN(webhook_tenant_, db_.Prepare("SELECT tenant_id FROM webhook WHERE id = ?"));
+  ASSIGN_OR_RETURN(is_owed_, db_.Prepare("SELECT 1 FROM delivery INDEXED BY delivery_owed"
+                                         " WHERE webhook_id = ? AND state = 0 LIMIT 1"));
+  ASSIGN_OR_RETURN(owed_, db_.Prepare(kReadOwed));
+  ASSIGN_OR_RETURN(notification_, db_.Prepare(absl::StrCat(kNotificationColumns, " WHERE id = ?")));
+  ASSIGN_OR_RETURN(list_notifications_,
+                   db_.Prepare(absl::StrCat(kNotificationColumns,
+                                            " WHERE id >= ? AND id < ? ORDER BY id DESC")));
+  ASSIGN_OR_RETURN(notification_deliveries_,
+                   db_.Prepare("SELECT first_delivery_id, delivery_count FROM notification"
+                               " WHERE id = ? AND delivery_count > 0"));
+  ASSIGN_OR_RETURN(list_deliveries_, db_.Prepare("SELECT id, webhook_id, state FROM delivery"
+                                                 " WHERE id >= ? AND id < ? ORDER BY id DESC"));
+  ASSIGN_OR_RETURN(
+      list_webhook_deliveries_,
+      db_.Prepare("SELECT id, webhook_id, state FROM delivery INDEXED BY delivery_by_webhook"
+                  " WHERE id >= ? AND id < ? AND webhook_id = ? ORDER BY id DESC"));
+  return absl::OkStatus();
+}
+
+// ---- For the engine
+
+absl::StatusOr<OwedPage> ReadSession::ReadOwed(WebhookId webhook, OwedKey after, int limit,
+                                               size_t max_bytes) {
+  ASSIGN_OR_RETURN(const Transaction transaction, Transaction::Begin(*this));
+  const ResetOnExit reset_there(webhook_there_), reset_owed(owed_);
+  OwedPage page;
+  webhook_there_.Bind(webhook);
+  ASSIGN_OR_RETURN(const bool there, webhook_there_.Next());
+  if (!there) return page;
+  // One more than is wanted tells whether there are more.
+  owed_.Bind(webhook, ToMicros(after.due), after.id, int64_t{limit} + 1);
+  size_t bytes = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, owed_.Next());
+    if (!row) return page;
+    const std::string_view body = owed_.Bytes(6);
+    bytes += body.size();
+    if (!page.rows.empty() &&
+        (page.rows.size() >= static_cast<size_t>(limit) || bytes > max_bytes)) {
+      page.complete = false;
+      return page;
+    }
+    page.rows.push_back({DeliveryId{owed_.Int(0)}, webhook, NotificationId{owed_.Int(1)},
+                         TimeFromMicros(owed_.Int(2)), static_cast<int>(owed_.Int(3)),
+                         static_cast<int>(owed_.Int(4)), NullableTime(owed_, 5),
+                         std::make_shared<const std::string>(body)});
+  }
+}
+
+absl::StatusOr<std::string> ReadSession::ExplainReadOwed() {
+  ASSIGN_OR_RETURN(Statement plan, db_.Prepare(absl::StrCat("EXPLAIN QUERY PLAN ", kReadOwed)));
+  std::string text;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, plan.Next());
+    if (!row) return text;
+    text.append(plan.Bytes(3)).append("\n");
+  }
+}
+
+absl::StatusOr<std::vector<StartingWebhook>> ReadSession::LoadWebhooks() {
+  std::vector<StartingWebhook> all;
+  WebhookId after{};
+  while (true) {
+    ASSIGN_OR_RETURN(const Transaction transaction, Transaction::Begin(*this));
+    ASSIGN_OR_RETURN(std::vector<Webhook> some, webhooks_.ListById(after, kLoadWebhooks));
+    if (some.empty()) return all;
+    after = some.back().id;
+    for (Webhook& webhook : some) {
+      const ResetOnExit reset(is_owed_);
+      is_owed_.Bind(webhook.id);
+      ASSIGN_OR_RETURN(const bool owed, is_owed_.Next());
+      all.push_back({std::move(webhook), owed});
+    }
+  }
+}
+
+// ---- Webhooks
+
+absl::StatusOr<int64_t> ReadSession::TenantId(const std::string& tenant) {
+  const ResetOnExit reset(tenant_);
+  tenant_.Bind(tenant);
+  ASSIGN_OR_RETURN(const bool found, tenant_.Next());
+  if (found) return tenant_.Int(0);
+  return absl::NotFoundError(
+      absl::StrCat("tenant '", tenant, "' is unknown: configure a webhook for it first"));
+}
+
+absl::StatusOr<Webhook> ReadSession::GetWebhook(const std::string& tenant,
+                                                const std::string& name) {
+  ASSIGN_OR_RETURN(const Transaction transaction, Transaction::Begin(*this));
+  ASSIGN_OR_RETURN(std::optional<Webhook> webhook, webhooks_.Find(tenant, name));
+  if (webhook) return *std::move(webhook);
+  return absl::NotFoundError(absl::StrCat("tenant '", tenant, "' has no webhook '", name, "'"));
+}
+
+absl::StatusOr<WebhookPage> ReadSession::ListWebhooks(const std::string& tenant,
+                                                      const std::string& after, int limit) {
+  ASSIGN_OR_RETURN(const Transaction transaction, Transaction::Begin(*this));
+  RETURN_IF_ERROR(TenantId(tenant).status());
+  WebhookPage page;
+  ASSIGN_OR_RETURN(page.rows, webhooks_.List(tenant, after, limit + 1));
+  if (page.rows.size() > static_cast<size_t>(limit)) {
+    page.rows.pop_back();
+    page.next_after = page.rows.back().name;
+  }
+  return page;
+}
+
+// ---- Notifications
+
+ReadSession::IdRange ReadSession::RangeOf(absl::Time start, absl::Time end,
+                                          std::optional<int64_t> before) {
+  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+  // Numbers know milliseconds: the last one in part belongs to the range, and is looked at.
+  const absl::Time ceiling = end + absl::Milliseconds(1);
+  IdRange range{IdSequence::FloorFor(start),
+                end == absl::InfiniteFuture() ? kMax : IdSequence::FloorFor(ceiling)};
+  if (before) range.end = std::min(range.end, *before);
+  return range;
+}
+
+absl::StatusOr<Notification> ReadSession::GetNotification(const std::string& tenant,
+                                                          NotificationId id) {
+  ASSIGN_OR_RETURN(const Transaction transaction, Transaction::Begin(*this));
+  const absl::StatusOr<int64_t> tenant_id = TenantId(tenant);
+  if (!tenant_id.ok() && tenant_id.status().code() != absl::StatusCode::kNotFound) {
+    return tenant_id.status();
+  }
+  const ResetOnExit reset(notification_);
+  notification_.Bind(id);
+  ASSIGN_OR_RETURN(const bool found, notification_.Next());
+  if (!found || !tenant_id.ok() || notification_.Int(6) != *tenant_id) {
+    return absl::NotFoundError("the tenant has no notification of this id");
+  }
+  return ReadNotification(notification_, tenant);
+}
+
+absl::StatusOr<NotificationPage> ReadSession::ListNotifications(const NotificationFilter& filter) {
+  ASSIGN_OR_RETURN(const Transaction transaction, Transaction::Begin(*this));
+  ASSIGN_OR_RETURN(const int64_t tenant_id, TenantId(filter.tenant));
+  std::optional<int64_t> before;
+  if (filter.before) before = static_cast<int64_t>(*filter.before);
+  const IdRange range = RangeOf(filter.start, filter.end, before);
+  Statement& row = list_notifications_;
+  const ResetOnExit reset(row);
+  row.Bind(range.first, range.end);
+  NotificationPage page;
+  size_t bytes = 0;
+  for (int looked_at = 0; looked_at < kMaxRowsLookedAt; ++looked_at) {
+    ASSIGN_OR_RETURN(const bool found, row.Next());
+    if (!found) {
+      page.next_before.reset();
+      return page;
+    }
+    if (row.Int(6) == tenant_id && (filter.type.empty() || row.Bytes(1) == filter.type) &&
+        Within(TimeFromMicros(row.Int(2)), filter.start, filter.end)) {
+      bytes += row.Bytes(5).size();
+      if (!page.rows.empty() &&
+          (page.rows.size() >= static_cast<size_t>(filter.limit) || bytes > kMaxPageBytes)) {
+        return page;
+      }
+      page.rows.push_back(ReadNotification(row, filter.tenant));
+    }
+    page.next_before = NotificationId{row.Int(0)};
+  }
+  return page;
+}
+
+// ---- Deliveries
+
+absl::StatusOr<DeliveryWithAttempts> ReadSession::GetDelivery(const std::string& tenant,
+                                                              DeliveryId id) {
+  ASSIGN_OR_RETURN(const Transaction transaction, Transaction::Begin(*this));
+  ASSIGN_OR_RETURN(std::optional<DeliveryRow> row, deliveries_.Find(id));
+  if (!row || row->delivery.tenant != tenant) {
+    return absl::NotFoundError("the tenant has no delivery of this id");
+  }
+  ASSIGN_OR_RETURN(std::vector<Attempt> attempts, deliveries_.Attempts(*row));
+  return DeliveryWithAttempts{std::move(row->delivery), std::move(attempts)};
+}
+
+absl::Status ReadSession::NarrowToNotification(NotificationId id, IdRange* range) {
+  const ResetOnExit reset(notification_deliveries_);
+  notification_deliveries_.Bind(id);
+  ASSIGN_OR_RETURN(const bool found, notification_deliveries_.Next());
+  if (!found) {
+    *range = {};
+    return absl::OkStatus();
+  }
+  const int64_t first = notification_deliveries_.Int(0);
+  range->first = std::max(range->first, first);
+  range->end = std::min(range->end, first + notification_deliveries_.Int(1));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> ReadSession::WebhookIsOf(WebhookId id, int64_t tenant_id,
+                                              std::unordered_map<WebhookId, bool>* known) {
+  const auto it = known->find(id);
+  if (it != known->end()) return it->second;
+  const ResetOnExit reset(webhook_tenant_);
+  webhook_tenant_.Bind(id);
+  ASSIGN_OR_RETURN(const bool found, webhook_tenant_.Next());
+  const bool is = found && webhook_tenant_.Int(0) == tenant_id;
+  known->emplace(id, is);
+  return is;
+}
+
+absl::StatusOr<DeliveryPage> ReadSession::ListDeliveries(const DeliveryFilter& filter) {
+  ASSIGN_OR_RETURN(const Transaction transaction, Transaction::Begin(*this));
+  ASSIGN_OR_RETURN(const int64_t tenant_id, TenantId(filter.tenant));
+  std::optional<int64_t> before;
+  if (filter.before) before = static_cast<int64_t>(*filter.before);
+  IdRange range = RangeOf(filter.start, filter.end, before);
+  if (filter.notification) RETURN_IF_ERROR(NarrowToNotification(*filter.notification, &range));
+  Statement* row = &list_deliveries_;
+  if (filter.webhook_name.empty()) {
+    row->Bind(range.first, range.end);
+  } else {
+    ASSIGN_OR_RETURN(const std::optional<Webhook> webhook,
+                     webhooks_.Find(filter.tenant, filter.webhook_name));
+    if (!webhook) {
+      return absl::NotFoundError(
+          absl::StrCat("tenant '", filter.tenant, "' has no webhook '", filter.webhook_name, "'"));
+    }
+    row = &list_webhook_deliveries_;
+    row->Bind(range.first, range.end, webhook->id);
+  }
+  const ResetOnExit reset(*row);
+  std::unordered_map<WebhookId, bool> of_tenant;
+  DeliveryPage page;
+  for (int looked_at = 0; looked_at < kMaxRowsLookedAt; ++looked_at) {
+    ASSIGN_OR_RETURN(const bool found, row->Next());
+    if (!found) {
+      page.next_before.reset();
+      return page;
+    }
+    const DeliveryId id{row->Int(0)};
+    bool matches = !filter.state || static_cast<DeliveryState>(row->Int(2)) == *filter.state;
+    if (matches) {
+      ASSIGN_OR_RETURN(matches, WebhookIsOf(WebhookId{row->Int(1)}, tenant_id, &of_tenant));
+    }
+    if (matches) {
+      ASSIGN_OR_RETURN(std::optional<DeliveryRow> delivery, deliveries_.Find(id));
+      if (!delivery) return absl::DataLossError("a delivery's notification or webhook is missing");
+      if (Within(delivery->delivery.create_time, filter.start, filter.end)) {
+        if (page.rows.size() >= static_cast<size_t>(filter.limit)) return page;
+        page.rows.push_back(std::move(delivery->delivery));
+      }
+    }
+    page.next_before = id;
+  }
+  return page;
+}
+
+}  // namespace postrider

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "src/outbox/outbox.h"
+#include "src/outbox/sqlite/database.h"
+#include "src/outbox/sqlite/delivery_rows.h"
+#include "src/outbox/sqlite/webhook_rows.h"
+
+namespace postrider {
+
+// A read-only connection with its prepared statements. It never checkpoints, and its transactions
+// are short: the log cannot begin anew while one is open. Not thread-safe: one thread at a time.
+class ReadSession {
+ public:
+  // Rows that one page looks at, and bytes of bodies that it holds.
+  static constexpr int kMaxRowsLookedAt = 10000;
+  static constexpr size_t kMaxPageBytes = size_t{2} << 20;
+
+  static absl::StatusOr<std::unique_ptr<ReadSession>> Open(const std::string& path,
+                                                           const std::string& vfs);
+
+  ReadSession(const ReadSession&) = delete;
+  ReadSession& operator=(const ReadSession&) = delete;
+
+  // What the reads of Outbox answer.
+  absl::StatusOr<OwedPage> ReadOwed(WebhookId webhook, OwedKey after, int limit, size_t max_bytes);
+  absl::StatusOr<std::vector<StartingWebhook>> LoadWebhooks();
+  absl::StatusOr<Webhook> GetWebhook(const std::string& tenant, const std::string& name);
+  absl::StatusOr<WebhookPage> ListWebhooks(const std::string& tenant, const std::string& after,
+                                           int limit);
+  absl::StatusOr<Notification> GetNotification(const std::string& tenant, NotificationId id);
+  absl::StatusOr<NotificationPage> ListNotifications(const NotificationFilter& filter);
+  absl::StatusOr<DeliveryWithAttempts> GetDelivery(const std::string& tenant, DeliveryId id);
+  absl::StatusOr<DeliveryPage> ListDeliveries(const DeliveryFilter& filter);
+
+  // How SQLite runs the statement of ReadOwed, for a test that it uses the index.
+  absl::StatusOr<std::string> ExplainReadOwed();
+
+ private:
+  class Transaction;
+  // The numbers from `first` on and below `end`.
+  struct IdRange {
+    int64_t first = 0;
+    int64_t end = 0;
+  };
+
+  explicit ReadSession(Database db) : db_(std::move(db)) {}
+  absl::Status Prepare();
+  absl::StatusOr<int64_t> TenantId(const std::string& tenant);
+  // The numbers that were given out in a range of time, and are below `before`.
+  static IdRange RangeOf(absl::Time start, absl::Time end, std::optional<int64_t> before);
+  absl::Status NarrowToNotification(NotificationId id, IdRange* range);
+  absl::StatusOr<bool> WebhookIsOf(WebhookId id, int64_t tenant_id,
+                                   std::unordered_map<WebhookId, bool>* known);
+
+  Database db_;
+  WebhookReader webhooks_;
+  DeliveryReader deliveries_;
+  Statement begin_;
+  Statement commit_;
+  Statement tenant_;
+  Statement webhook_there_;
+  Statement webhook_tenant_;
+  Statement is_owed_;
+  Statement owed_;
+  Statement notification_;
+  Statement list_notifications_;
+  Statement notification_deliveries_;
+  Statement list_deliveries_;
+  Statement list_webhook_deliveries_;
+};
+
+}  // namespace postrider

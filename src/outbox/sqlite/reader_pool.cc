@@ -1,0 +1,53 @@
+#include "src/outbox/sqlite/reader_pool.h"
+
+#include <utility>
+
+namespace postrider {
+
+ReaderPool::ReaderPool(std::vector<std::unique_ptr<ReadSession>> sessions, size_t max_queued,
+                       Gauge& queued)
+    : max_queued_(max_queued), queued_(queued) {
+  for (std::unique_ptr<ReadSession>& session : sessions) {
+    threads_.emplace_back([this, own = std::move(session)]() mutable { Loop(std::move(own)); });
+  }
+}
+
+absl::Status ReaderPool::Submit(Job& job, bool bounded) {
+  MutexLock lock(&mutex_);
+  if (closed_) return absl::UnavailableError("Postrider is shutting down: try again later");
+  if (bounded && jobs_.size() >= max_queued_) {
+    return absl::ResourceExhaustedError("too many reads wait for the disk: try again in a moment");
+  }
+  jobs_.push_back(std::move(job));
+  queued_.Set(static_cast<int64_t>(jobs_.size()));
+  submitted_.Signal();
+  return absl::OkStatus();
+}
+
+void ReaderPool::Close() {
+  {
+    MutexLock lock(&mutex_);
+    closed_ = true;
+    submitted_.SignalAll();
+  }
+  for (std::thread& thread : threads_) {
+    if (thread.joinable()) thread.join();
+  }
+}
+
+void ReaderPool::Loop(std::unique_ptr<ReadSession> session) {
+  while (true) {
+    Job job;
+    {
+      MutexLock lock(&mutex_);
+      while (jobs_.empty() && !closed_) submitted_.Wait(&mutex_);
+      if (jobs_.empty()) return;
+      job = std::move(jobs_.front());
+      jobs_.pop_front();
+      queued_.Set(static_cast<int64_t>(jobs_.size()));
+    }
+    std::move(job)(session.get());
+  }
+}
+
+}  // namespace postrider

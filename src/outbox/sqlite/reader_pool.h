@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/status/statusor.h"
+#include "src/base/metrics.h"
+#include "src/base/mutex.h"
+#include "src/outbox/sqlite/read_session.h"
+
+namespace postrider {
+
+// Threads that read, each on a connection of its own. Thread-safe; Close is for the owner.
+class ReaderPool {
+ public:
+  // Is given the session to read with, or why it was not run. Answers its caller itself.
+  using Job = absl::AnyInvocable<void(absl::StatusOr<ReadSession*>) &&>;
+
+  ReaderPool(std::vector<std::unique_ptr<ReadSession>> sessions, size_t max_queued, Gauge& queued);
+  ~ReaderPool() { Close(); }
+
+  ReaderPool(const ReaderPool&) = delete;
+  ReaderPool& operator=(const ReaderPool&) = delete;
+
+  // OK when it took the job. Otherwise `job` is untouched: RESOURCE_EXHAUSTED when the queue is
+  // full and the job `bounded`, UNAVAILABLE after Close.
+  absl::Status Submit(Job& job, bool bounded);
+
+  // Takes no more, runs what waits, and ends the threads. Idempotent.
+  void Close();
+
+ private:
+  void Loop(std::unique_ptr<ReadSession> session);
+
+  const size_t max_queued_;
+  Gauge& queued_;
+
+  Mutex mutex_;
+  CondVar submitted_;
+  std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
+  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
+
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace postrider

@@ -1,0 +1,220 @@
+#include "src/outbox/sqlite/schema.h"
+
+#include <sys/stat.h>
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "src/outbox/sqlite/data_dir.h"
+#include "src/outbox/sqlite/status_macros.h"
+
+namespace postrider {
+namespace {
+
+constexpr int64_t kMaxQuickCheckBytes = int64_t{64} << 20;
+
+constexpr char kFirstSchema[] = R"sql(
+CREATE TABLE meta (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  instance INTEGER NOT NULL,
+  last_notification_id INTEGER NOT NULL,
+  last_delivery_id INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE tenant (
+  id INTEGER PRIMARY KEY,
+  name TEXT NOT NULL UNIQUE
+) STRICT;
+INSERT INTO tenant (id, name) VALUES (1, 'default');
+
+CREATE TABLE webhook (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  tenant_id INTEGER NOT NULL REFERENCES tenant (id),
+  name TEXT NOT NULL,
+  url TEXT NOT NULL,
+  enabled INTEGER NOT NULL,
+  initial_backoff_us INTEGER NOT NULL,
+  backoff_multiplier REAL NOT NULL,
+  max_backoff_us INTEGER NOT NULL,
+  max_age_us INTEGER NOT NULL,
+  max_attempts INTEGER NOT NULL,
+  timeout_us INTEGER NOT NULL,
+  max_concurrency INTEGER NOT NULL,
+  rate_per_second REAL NOT NULL,
+  rate_burst INTEGER NOT NULL,
+  delivery_order INTEGER NOT NULL,
+  validation_state INTEGER NOT NULL,
+  disabled_reason TEXT NOT NULL,
+  failing_since_us INTEGER,
+  create_us INTEGER NOT NULL,
+  update_us INTEGER NOT NULL,
+  version INTEGER NOT NULL,
+  deleted_us INTEGER
+) STRICT;
+CREATE UNIQUE INDEX webhook_by_name ON webhook (tenant_id, name) WHERE deleted_us IS NULL;
+CREATE INDEX webhook_deleted ON webhook (deleted_us) WHERE deleted_us IS NOT NULL;
+
+CREATE TABLE webhook_header (
+  webhook_id INTEGER NOT NULL REFERENCES webhook (id) ON DELETE CASCADE,
+  position INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  value TEXT NOT NULL,
+  sensitive INTEGER NOT NULL,
+  PRIMARY KEY (webhook_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE webhook_type (
+  webhook_id INTEGER NOT NULL REFERENCES webhook (id) ON DELETE CASCADE,
+  position INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  PRIMARY KEY (webhook_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE webhook_secret (
+  webhook_id INTEGER NOT NULL REFERENCES webhook (id) ON DELETE CASCADE,
+  position INTEGER NOT NULL,
+  key BLOB NOT NULL,
+  expires_us INTEGER,
+  PRIMARY KEY (webhook_id, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE notification (
+  id INTEGER PRIMARY KEY,
+  tenant_id INTEGER NOT NULL,
+  create_us INTEGER NOT NULL,
+  first_delivery_id INTEGER,
+  delivery_count INTEGER NOT NULL,
+  type TEXT NOT NULL,
+  idempotency_key TEXT,
+  body BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX notification_by_key ON notification (tenant_id, idempotency_key)
+  WHERE idempotency_key IS NOT NULL;
+
+CREATE TABLE delivery (
+  id INTEGER PRIMARY KEY,
+  webhook_id INTEGER NOT NULL,
+  notification_id INTEGER NOT NULL,
+  state INTEGER NOT NULL,
+  due_us INTEGER NOT NULL,
+  attempts INTEGER NOT NULL,
+  budget_attempts INTEGER NOT NULL,
+  budget_start_us INTEGER,
+  end_us INTEGER,
+  last_http_status INTEGER NOT NULL,
+  success_start_us INTEGER,
+  success_latency_us INTEGER
+) STRICT;
+CREATE INDEX delivery_owed ON delivery (webhook_id, due_us) WHERE state = 0;
+CREATE INDEX delivery_by_webhook ON delivery (webhook_id, id);
+
+CREATE TABLE attempt (
+  delivery_id INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  start_us INTEGER NOT NULL,
+  latency_us INTEGER NOT NULL,
+  http_status INTEGER NOT NULL,
+  error TEXT NOT NULL,
+  response_body BLOB NOT NULL,
+  PRIMARY KEY (delivery_id, number)
+) STRICT, WITHOUT ROWID;
+)sql";
+
+constexpr Migration kMigrations[] = {
+    {1, kFirstSchema},
+};
+
+absl::Status Apply(Database& db, const Migration& migration) {
+  RETURN_IF_ERROR(db.Exec("BEGIN IMMEDIATE"));
+  absl::Status status = db.Exec(migration.sql);
+  if (status.ok()) status = db.Exec(absl::StrCat("PRAGMA user_version = ", migration.version));
+  if (status.ok()) status = db.Exec("COMMIT");
+  if (status.ok()) return status;
+  RETURN_IF_ERROR(db.Rollback());
+  return absl::Status(status.code(), absl::StrCat("bringing the schema to version ",
+                                                  migration.version, ": ", status.message()));
+}
+
+absl::Status Fill(const std::string& path, int64_t instance, const std::string& vfs) {
+  ASSIGN_OR_RETURN(Database db, Database::Open(path, Database::Mode::kCreate, vfs));
+  if (chmod(path.c_str(), 0600) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("setting the mode of ", path));
+  }
+  RETURN_IF_ERROR(
+      db.Exec(absl::StrCat("PRAGMA page_size = 4096;", "PRAGMA auto_vacuum = INCREMENTAL;",
+                           "PRAGMA application_id = ", kApplicationId)));
+  for (const Migration& migration : Migrations()) RETURN_IF_ERROR(Apply(db, migration));
+  RETURN_IF_ERROR(db.Exec(absl::StrCat("INSERT INTO meta VALUES (1, ", instance, ", 0, 0)")));
+  RETURN_IF_ERROR(db.Exec("PRAGMA journal_mode = WAL"));
+  db.CheckpointOnClose();
+  return absl::OkStatus();
+}
+
+// OK when the file can be used by this binary. Changes nothing.
+absl::Status CheckUsable(Database& db, const std::string& path, int known_version) {
+  ASSIGN_OR_RETURN(const int64_t version, db.Int("PRAGMA user_version"));
+  if (version > known_version) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, " has schema version ", version, ", but this binary knows versions up to ",
+        known_version, ": use the newer binary that wrote it; the file was left as it is"));
+  }
+  ASSIGN_OR_RETURN(const int64_t pages, db.Int("PRAGMA page_count"));
+  ASSIGN_OR_RETURN(const int64_t page_size, db.Int("PRAGMA page_size"));
+  if (pages * page_size > kMaxQuickCheckBytes) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string verdict, db.Text("PRAGMA quick_check(1)"));
+  if (verdict != "ok") return absl::DataLossError(verdict);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::span<const Migration> Migrations() { return kMigrations; }
+
+absl::Status CreateDatabase(const std::string& directory, int64_t instance,
+                            const std::string& vfs) {
+  const std::string path = directory + "/outbox.db";
+  if (FileExists(path + "-wal")) {
+    return absl::DataLossError(absl::StrCat(
+        path, " is missing, but its write-ahead log ", path,
+        "-wal is there: restore both from a backup, or move the log away to begin anew"));
+  }
+  const std::string half = directory + "/outbox.db.new";
+  for (const char* suffix : {"", "-wal", "-shm", "-journal"}) {
+    RETURN_IF_ERROR(RemoveFile(half + suffix));
+  }
+  RETURN_IF_ERROR(Fill(half, instance, vfs));
+  RETURN_IF_ERROR(SyncPath(half));
+  if (rename(half.c_str(), path.c_str()) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("renaming ", half, " to ", path));
+  }
+  return SyncPath(directory);
+}
+
+absl::StatusOr<Database> OpenDatabase(const std::string& path, const std::string& vfs,
+                                      std::span<const Migration> migrations) {
+  RETURN_IF_ERROR(CheckDatabaseHeader(path));
+  const bool had_wal = FileExists(path + "-wal");
+  const bool had_shm = FileExists(path + "-shm");
+  absl::Status status;
+  {
+    ASSIGN_OR_RETURN(Database db, Database::Open(path, Database::Mode::kReadWrite, vfs));
+    status = CheckUsable(db, path, migrations.back().version);
+    if (status.ok()) {
+      ASSIGN_OR_RETURN(const int64_t version, db.Int("PRAGMA user_version"));
+      for (const Migration& migration : migrations) {
+        if (migration.version > version) RETURN_IF_ERROR(Apply(db, migration));
+      }
+      return db;
+    }
+  }
+  // Refused: the look at it has made these.
+  if (!had_wal) RETURN_IF_ERROR(RemoveFile(path + "-wal"));
+  if (!had_shm) RETURN_IF_ERROR(RemoveFile(path + "-shm"));
+  if (status.code() != absl::StatusCode::kDataLoss) return status;
+  return absl::DataLossError(absl::StrCat(
+      path, " is damaged: ", status.message(),
+      "; it was left as it is: restore it from a backup, or name another data ", "directory"));
+}
+
+}  // namespace postrider

@@ -1,0 +1,223 @@
+#include "src/outbox/sqlite/sqlite_outbox.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "src/base/random.h"
+#include "src/outbox/sqlite/commands.h"
+#include "src/outbox/sqlite/completion.h"
+#include "src/outbox/sqlite/data_dir.h"
+#include "src/outbox/sqlite/reader_pool.h"
+#include "src/outbox/sqlite/schema.h"
+#include "src/outbox/sqlite/status_macros.h"
+#include "src/outbox/sqlite/writer.h"
+
+namespace postrider {
+namespace {
+
+constexpr absl::Duration kMinRetention = absl::Hours(24);
+constexpr int64_t kInstanceMask = (int64_t{1} << 40) - 1;
+
+absl::Status CheckOptions(const SqliteOutboxOptions& options) {
+  if (options.data_directory.empty()) {
+    return absl::InvalidArgumentError("the data directory has no name");
+  }
+  if (options.retention < kMinRetention) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the retention is ", absl::FormatDuration(options.retention),
+                     ": it must be at least 24h, for which idempotency keys are remembered"));
+  }
+  if (options.reader_threads < 1) {
+    return absl::InvalidArgumentError("there must be at least one reader thread");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+class SqliteOutbox::Impl {
+ public:
+  static absl::StatusOr<std::unique_ptr<Impl>> Open(const SqliteOutboxOptions& options,
+                                                    const Clock& clock, OutboxListener* listener,
+                                                    OnFatal on_fatal);
+
+  void Close() {
+    // The readers first: the log can only be emptied when nobody reads it.
+    readers_->Close();
+    writer_->Close();
+  }
+
+  // The last answers are given while everything that they may call is still there.
+  void EndAnswers() { completion_.Stop(); }
+
+  void Write(std::unique_ptr<Command> command, bool bounded = true) {
+    writer_->Submit(std::move(command), bounded);
+  }
+
+  // Answers `done` with what `read(session)` returns.
+  template <typename T, typename Read>
+  void Ask(bool bounded, Outbox::Done<T> done, Read read) {
+    ReaderPool::Job job = [this, done = std::move(done),
+                           read = std::move(read)](absl::StatusOr<ReadSession*> session) mutable {
+      if (!session.ok()) return std::move(done)(session.status());
+      metrics_.reads.Add();
+      std::move(done)(read(**session));
+    };
+    const absl::Status refused = readers_->Submit(job, bounded);
+    if (refused.ok()) return;
+    metrics_.reads_refused.Add();
+    FinishedBatch answer;
+    answer.then = [job = std::move(job), refused]() mutable { std::move(job)(refused); };
+    completion_.Post(std::move(answer));
+  }
+
+  const IdCodec& ids() const { return ids_; }
+  const SqliteOutboxMetrics& metrics() const { return metrics_; }
+
+ private:
+  Impl(FileDescriptor lock, uint64_t instance, OutboxListener* listener)
+      : lock_(std::move(lock)), ids_(instance), completion_(listener) {}
+
+  // In the order of their making: the lock is let go last.
+  const FileDescriptor lock_;
+  const IdCodec ids_;
+  SqliteOutboxMetrics metrics_;
+  CompletionThread completion_;
+  std::unique_ptr<Writer> writer_;
+  std::unique_ptr<ReaderPool> readers_;
+};
+
+absl::StatusOr<std::unique_ptr<SqliteOutbox::Impl>> SqliteOutbox::Impl::Open(
+    const SqliteOutboxOptions& options, const Clock& clock, OutboxListener* listener,
+    OnFatal on_fatal) {
+  RETURN_IF_ERROR(CheckOptions(options));
+  RETURN_IF_ERROR(EnsureDirectory(options.data_directory));
+  ASSIGN_OR_RETURN(FileDescriptor lock, LockDirectory(options.data_directory));
+  const std::string path = options.data_directory + "/outbox.db";
+  if (!FileExists(path)) {
+    const auto instance = static_cast<int64_t>(SecureRandom().Next()) & kInstanceMask;
+    RETURN_IF_ERROR(CreateDatabase(options.data_directory, instance, options.vfs));
+  }
+  ASSIGN_OR_RETURN(Database db, OpenDatabase(path, options.vfs));
+  ASSIGN_OR_RETURN(const int64_t instance, db.Int("SELECT instance FROM meta"));
+  ASSIGN_OR_RETURN(std::unique_ptr<WriteSession> session,
+                   WriteSession::Create(std::move(db), options.retention));
+  std::vector<std::unique_ptr<ReadSession>> sessions;
+  for (int i = 0; i < options.reader_threads; ++i) {
+    ASSIGN_OR_RETURN(sessions.emplace_back(), ReadSession::Open(path, options.vfs));
+  }
+  std::unique_ptr<Impl> impl(new Impl(std::move(lock), static_cast<uint64_t>(instance), listener));
+  impl->readers_ = std::make_unique<ReaderPool>(std::move(sessions), options.max_queued_reads,
+                                                impl->metrics_.queued_reads);
+  impl->writer_ = std::make_unique<Writer>(options, clock, std::move(session), impl->completion_,
+                                           impl->metrics_, std::move(on_fatal));
+  return impl;
+}
+
+absl::StatusOr<std::unique_ptr<SqliteOutbox>> SqliteOutbox::Open(const SqliteOutboxOptions& options,
+                                                                 const Clock& clock,
+                                                                 OutboxListener* listener,
+                                                                 OnFatal on_fatal) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Impl> impl,
+                   Impl::Open(options, clock, listener, std::move(on_fatal)));
+  return std::unique_ptr<SqliteOutbox>(new SqliteOutbox(std::move(impl)));
+}
+
+SqliteOutbox::SqliteOutbox(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+SqliteOutbox::~SqliteOutbox() {
+  Close();
+  impl_->EndAnswers();
+}
+void SqliteOutbox::Close() { impl_->Close(); }
+const SqliteOutboxMetrics& SqliteOutbox::metrics() const { return impl_->metrics(); }
+const IdCodec& SqliteOutbox::ids() const { return impl_->ids(); }
+
+// ---- Writes
+
+void SqliteOutbox::Publish(std::vector<NewNotification> notifications,
+                           Done<std::vector<absl::StatusOr<Published>>> done) {
+  impl_->Write(std::make_unique<PublishCommand>(std::move(notifications), std::move(done)));
+}
+
+void SqliteOutbox::ModifyWebhook(std::string tenant, std::string name, Modify modify,
+                                 Done<Webhook> done) {
+  impl_->Write(std::make_unique<ModifyWebhookCommand>(std::move(tenant), std::move(name),
+                                                      std::move(modify), std::move(done)));
+}
+
+void SqliteOutbox::DisableWebhook(WebhookId id, int64_t version, std::string reason,
+                                  StatusDone done) {
+  impl_->Write(
+      std::make_unique<DisableWebhookCommand>(id, version, std::move(reason), std::move(done)));
+}
+
+void SqliteOutbox::RecordOutcomes(OutcomeBatch batch, StatusDone done) {
+  impl_->Write(std::make_unique<RecordOutcomesCommand>(std::move(batch), std::move(done)),
+               /*bounded=*/false);
+}
+
+void SqliteOutbox::RetryDelivery(std::string tenant, DeliveryId id, Done<Delivery> done) {
+  impl_->Write(std::make_unique<RetryDeliveryCommand>(std::move(tenant), id, std::move(done)));
+}
+
+// ---- Reads
+
+void SqliteOutbox::ReadOwed(WebhookId webhook, OwedKey after, int limit, size_t max_bytes,
+                            Done<OwedPage> done) {
+  impl_->Ask<OwedPage>(
+      /*bounded=*/false, std::move(done), [webhook, after, limit, max_bytes](ReadSession& session) {
+        return session.ReadOwed(webhook, after, limit, max_bytes);
+      });
+}
+
+void SqliteOutbox::LoadWebhooks(Done<std::vector<StartingWebhook>> done) {
+  impl_->Ask<std::vector<StartingWebhook>>(
+      /*bounded=*/false, std::move(done),
+      [](ReadSession& session) { return session.LoadWebhooks(); });
+}
+
+void SqliteOutbox::GetWebhook(std::string tenant, std::string name, Done<Webhook> done) {
+  impl_->Ask<Webhook>(true, std::move(done),
+                      [tenant = std::move(tenant), name = std::move(name)](ReadSession& session) {
+                        return session.GetWebhook(tenant, name);
+                      });
+}
+
+void SqliteOutbox::ListWebhooks(std::string tenant, std::string after, int limit,
+                                Done<WebhookPage> done) {
+  impl_->Ask<WebhookPage>(
+      true, std::move(done),
+      [tenant = std::move(tenant), after = std::move(after), limit](ReadSession& session) {
+        return session.ListWebhooks(tenant, after, limit);
+      });
+}
+
+void SqliteOutbox::GetNotification(std::string tenant, NotificationId id, Done<Notification> done) {
+  impl_->Ask<Notification>(true, std::move(done),
+                           [tenant = std::move(tenant), id](ReadSession& session) {
+                             return session.GetNotification(tenant, id);
+                           });
+}
+
+void SqliteOutbox::ListNotifications(NotificationFilter filter, Done<NotificationPage> done) {
+  impl_->Ask<NotificationPage>(true, std::move(done),
+                               [filter = std::move(filter)](ReadSession& session) {
+                                 return session.ListNotifications(filter);
+                               });
+}
+
+void SqliteOutbox::GetDelivery(std::string tenant, DeliveryId id, Done<DeliveryWithAttempts> done) {
+  impl_->Ask<DeliveryWithAttempts>(true, std::move(done),
+                                   [tenant = std::move(tenant), id](ReadSession& session) {
+                                     return session.GetDelivery(tenant, id);
+                                   });
+}
+
+void SqliteOutbox::ListDeliveries(DeliveryFilter filter, Done<DeliveryPage> done) {
+  impl_->Ask<DeliveryPage>(true, std::move(done),
+                           [filter = std::move(filter)](ReadSession& session) {
+                             return session.ListDeliveries(filter);
+                           });
+}
+
+}  // namespace postrider

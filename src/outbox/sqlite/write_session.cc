@@ -1,0 +1,217 @@
+#include "src/outbox/sqlite/write_session.h"
+
+#include <sqlite3.h>
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "src/outbox/sqlite/status_macros.h"
+
+namespace postrider {
+namespace {
+
+// The log is truncated to this when it begins anew.
+constexpr int64_t kWalBytesKept = int64_t{32} << 20;
+
+int OnWal(void* wal_pages, sqlite3*, const char*, int pages) {
+  *static_cast<int*>(wal_pages) = pages;
+  return SQLITE_OK;
+}
+
+void Route(const Webhook& webhook, Routing* routing) {
+  if (webhook.enabled) {
+    routing->Set(webhook.tenant, webhook.id, webhook.notification_types);
+  } else {
+    routing->Remove(webhook.id);
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<WriteSession>> WriteSession::Create(Database db,
+                                                                   absl::Duration retention) {
+  std::unique_ptr<WriteSession> session(new WriteSession(std::move(db)));
+  RETURN_IF_ERROR(session->SetUp(retention));
+  return session;
+}
+
+absl::Status WriteSession::SetUp(absl::Duration retention) {
+  ASSIGN_OR_RETURN(const std::string mode, db_.Text("PRAGMA journal_mode = WAL"));
+  if (mode != "wal") {
+    return absl::UnknownError(absl::StrCat("SQLite gave journal mode ", mode, " instead of wal"));
+  }
+  RETURN_IF_ERROR(
+      db_.Exec(absl::StrCat("PRAGMA synchronous = FULL;"
+                            "PRAGMA foreign_keys = ON;"
+                            "PRAGMA secure_delete = OFF;"
+                            "PRAGMA cache_size = -65536;"
+                            "PRAGMA temp_store = MEMORY;"
+                            "PRAGMA mmap_size = 0;"
+                            "PRAGMA wal_autocheckpoint = 0;"
+                            "PRAGMA journal_size_limit = ",
+                            kWalBytesKept)));
+  sqlite3_wal_hook(db_.handle(), OnWal, &wal_pages_);
+  // Before anything is served: what a failed sync left in the kernel's cache is written again.
+  RETURN_IF_ERROR(Checkpoint(Database::Checkpoint::kTruncate).status());
+
+  ASSIGN_OR_RETURN(page_bytes_, db_.Int("PRAGMA page_size"));
+  ASSIGN_OR_RETURN(webhook_reader_, WebhookReader::Create(db_));
+  ASSIGN_OR_RETURN(webhooks_, WebhookTable::Create(db_));
+  ASSIGN_OR_RETURN(publisher_, Publisher::Create(db_, routing_));
+  ASSIGN_OR_RETURN(deliveries_, DeliveryTable::Create(db_));
+  ASSIGN_OR_RETURN(janitor_, Janitor::Create(db_, retention));
+  ASSIGN_OR_RETURN(const int64_t last_version,
+                   db_.Int("SELECT ifnull(max(version), 0) FROM webhook"));
+  versions_ = IdSequence(last_version);
+  ASSIGN_OR_RETURN(begin_, db_.Prepare("BEGIN IMMEDIATE"));
+  ASSIGN_OR_RETURN(commit_, db_.Prepare("COMMIT"));
+  ASSIGN_OR_RETURN(insert_tenant_, db_.Prepare("INSERT INTO tenant (name) VALUES (?)"));
+  ASSIGN_OR_RETURN(pages_, db_.Prepare("PRAGMA page_count"));
+  ASSIGN_OR_RETURN(free_pages_, db_.Prepare("PRAGMA freelist_count"));
+  return LoadRoutes();
+}
+
+absl::Status WriteSession::LoadRoutes() {
+  ASSIGN_OR_RETURN(Statement tenants, db_.Prepare("SELECT name, id FROM tenant"));
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, tenants.Next());
+    if (!row) break;
+    routing_.AddTenant(std::string(tenants.Bytes(0)), tenants.Int(1));
+  }
+  ASSIGN_OR_RETURN(
+      Statement routes,
+      db_.Prepare("SELECT w.id, t.name, y.type FROM webhook w JOIN tenant t ON t.id = w.tenant_id"
+                  " LEFT JOIN webhook_type y ON y.webhook_id = w.id"
+                  " WHERE w.enabled AND w.deleted_us IS NULL ORDER BY w.id, y.position"));
+  Webhook webhook;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, routes.Next());
+    const WebhookId id = row ? WebhookId{routes.Int(0)} : WebhookId{};
+    if (webhook.enabled && id != webhook.id) {
+      Route(webhook, &routing_);
+      webhook.notification_types.clear();
+    }
+    if (!row) break;
+    webhook.id = id;
+    webhook.enabled = true;
+    webhook.tenant = routes.Bytes(1);
+    if (!routes.IsNull(2)) webhook.notification_types.emplace_back(routes.Bytes(2));
+  }
+  routing_.Commit();
+  return absl::OkStatus();
+}
+
+absl::Status WriteSession::Begin() { return begin_.Run(); }
+
+absl::Status WriteSession::Commit() {
+  RETURN_IF_ERROR(commit_.Run());
+  routing_.Commit();
+  janitor_.Commit();
+  return absl::OkStatus();
+}
+
+absl::Status WriteSession::Rollback() {
+  routing_.Rollback();
+  janitor_.Rollback();
+  return db_.Rollback();
+}
+
+absl::Status WriteSession::ModifyWebhook(const std::string& tenant, const std::string& name,
+                                         Outbox::Modify& modify, absl::Time now, Effects* effects,
+                                         absl::StatusOr<Webhook>* result) {
+  ASSIGN_OR_RETURN(std::optional<Webhook> old, webhook_reader_.Find(tenant, name));
+  absl::StatusOr<std::optional<Webhook>> wanted = modify(old);
+  if (!wanted.ok()) {
+    *result = wanted.status();
+    return absl::OkStatus();
+  }
+  if (!wanted->has_value()) {
+    if (!old) {
+      *result =
+          absl::NotFoundError(absl::StrCat("tenant '", tenant, "' has no webhook '", name, "'"));
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(webhooks_.Bury(old->id, now));
+    routing_.Remove(old->id);
+    janitor_.CancelOwed(old->id);
+    effects->Deleted(old->id);
+    *result = *std::move(old);
+    return absl::OkStatus();
+  }
+  Webhook webhook = **std::move(wanted);
+  webhook.tenant = tenant;
+  webhook.name = name;
+  webhook.update_time = now;
+  webhook.version = versions_.Next(now);
+  if (old) {
+    webhook.id = old->id;
+    webhook.create_time = old->create_time;
+    RETURN_IF_ERROR(webhooks_.Update(webhook));
+  } else {
+    webhook.create_time = now;
+    ASSIGN_OR_RETURN(const int64_t tenant_id, TenantId(tenant));
+    RETURN_IF_ERROR(webhooks_.Insert(tenant_id, &webhook));
+  }
+  Route(webhook, &routing_);
+  effects->Changed(webhook);
+  *result = std::move(webhook);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> WriteSession::TenantId(const std::string& tenant) {
+  if (const Routing::Tenant* known = routing_.Find(tenant)) return known->id;
+  insert_tenant_.Bind(tenant);
+  RETURN_IF_ERROR(insert_tenant_.Run());
+  const int64_t id = db_.LastInsertId();
+  routing_.AddTenant(tenant, id);
+  return id;
+}
+
+absl::Status WriteSession::DisableWebhook(WebhookId id, int64_t version, const std::string& reason,
+                                          Effects* effects) {
+  ASSIGN_OR_RETURN(std::optional<Webhook> webhook, webhook_reader_.Find(id));
+  if (!webhook || webhook->version != version) return absl::OkStatus();
+  webhook->enabled = false;
+  webhook->disabled_reason = reason;
+  RETURN_IF_ERROR(webhooks_.Update(*webhook));
+  routing_.Remove(id);
+  effects->Changed(*std::move(webhook));
+  return absl::OkStatus();
+}
+
+absl::Status WriteSession::Record(const OutcomeBatch& batch, absl::Time now) {
+  for (const AttemptOutcome& outcome : batch.outcomes) {
+    RETURN_IF_ERROR(deliveries_.Record(outcome, now));
+  }
+  for (const WebhookHealth& health : batch.health) {
+    RETURN_IF_ERROR(webhooks_.SetFailingSince(health.webhook, health.failing_since));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<WriteSession::Size> WriteSession::ReadSize() {
+  const ResetOnExit reset_pages(pages_), reset_free(free_pages_);
+  ASSIGN_OR_RETURN(const bool has_pages, pages_.Next());
+  ASSIGN_OR_RETURN(const bool has_free, free_pages_.Next());
+  if (!has_pages || !has_free) return absl::UnknownError("the page counts gave no row");
+  Size size;
+  size.file_bytes = pages_.Int(0) * page_bytes_;
+  size.used_bytes = size.file_bytes - free_pages_.Int(0) * page_bytes_;
+  return size;
+}
+
+absl::StatusOr<CheckpointResult> WriteSession::Checkpoint(Database::Checkpoint mode) {
+  ASSIGN_OR_RETURN(const CheckpointResult result, db_.RunCheckpoint(mode));
+  // The next commit begins the log anew when all of it was copied and nobody reads it.
+  if (!result.busy) wal_pages_ = 0;
+  return result;
+}
+
+absl::Status WriteSession::Finish() {
+  ASSIGN_OR_RETURN(const CheckpointResult result, Checkpoint(Database::Checkpoint::kTruncate));
+  if (!result.busy) db_.CheckpointOnClose();
+  return absl::OkStatus();
+}
+
+}  // namespace postrider

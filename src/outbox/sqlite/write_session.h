@@ -1,0 +1,103 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "src/outbox/outbox.h"
+#include "src/outbox/sqlite/database.h"
+#include "src/outbox/sqlite/delivery_rows.h"
+#include "src/outbox/sqlite/effects.h"
+#include "src/outbox/sqlite/janitor.h"
+#include "src/outbox/sqlite/publisher.h"
+#include "src/outbox/sqlite/routing.h"
+#include "src/outbox/sqlite/webhook_rows.h"
+
+namespace postrider {
+
+// The read-write connection with its prepared statements, and what the writer knows in memory: both
+// go through a transaction together, and back together. Not thread-safe: one thread at a time.
+class WriteSession {
+ public:
+  // Takes a connection from OpenDatabase: sets it up, empties the write-ahead log, reads the
+  // routes.
+  static absl::StatusOr<std::unique_ptr<WriteSession>> Create(Database db,
+                                                              absl::Duration retention);
+
+  WriteSession(const WriteSession&) = delete;
+  WriteSession& operator=(const WriteSession&) = delete;
+
+  absl::Status Begin();
+  // After an error the transaction is still to be rolled back.
+  absl::Status Commit();
+  absl::Status Rollback();
+
+  // ---- Inside a transaction. A returned status is the database's; what the caller is to be told
+  // stands in `result`.
+
+  absl::Status Publish(const NewNotification& notification, absl::Time now, Effects* effects,
+                       absl::StatusOr<Published>* result) {
+    return publisher_.Publish(notification, now, effects, result);
+  }
+  absl::Status ModifyWebhook(const std::string& tenant, const std::string& name,
+                             Outbox::Modify& modify, absl::Time now, Effects* effects,
+                             absl::StatusOr<Webhook>* result);
+  absl::Status DisableWebhook(WebhookId id, int64_t version, const std::string& reason,
+                              Effects* effects);
+  absl::Status Record(const OutcomeBatch& batch, absl::Time now);
+  absl::Status Retry(const std::string& tenant, DeliveryId id, absl::Time now, Effects* effects,
+                     absl::StatusOr<Delivery>* result) {
+    return deliveries_.Retry(tenant, id, now, effects, result);
+  }
+  bool MaintenanceDue(absl::Duration monotonic) const { return janitor_.Due(monotonic); }
+  absl::StatusOr<Janitor::Slice> Maintain(absl::Time now, absl::Duration monotonic) {
+    return janitor_.Run(now, monotonic, publisher_.last_notification_id(),
+                        publisher_.last_delivery_id());
+  }
+
+  // ---- At any time
+
+  struct Size {
+    int64_t file_bytes = 0;
+    // Without the pages that are free to be filled again.
+    int64_t used_bytes = 0;
+  };
+  absl::StatusOr<Size> ReadSize();
+  // Pages in the write-ahead log after the last commit.
+  int wal_pages() const { return wal_pages_; }
+  int64_t page_bytes() const { return page_bytes_; }
+  absl::StatusOr<CheckpointResult> Checkpoint(Database::Checkpoint mode);
+  // Empties the log, so that closing leaves one file.
+  absl::Status Finish();
+
+ private:
+  explicit WriteSession(Database db) : db_(std::move(db)) {}
+
+  absl::Status SetUp(absl::Duration retention);
+  absl::Status LoadRoutes();
+  absl::StatusOr<int64_t> TenantId(const std::string& tenant);
+
+  Database db_;
+  Routing routing_;
+  WebhookReader webhook_reader_;
+  WebhookTable webhooks_;
+  Publisher publisher_;
+  DeliveryTable deliveries_;
+  Janitor janitor_;
+  // Gives webhooks their versions, which grow even from a webhook to its successor of the same
+  // name.
+  IdSequence versions_{0};
+  int wal_pages_ = 0;
+  int64_t page_bytes_ = 0;
+
+  Statement begin_;
+  Statement commit_;
+  Statement insert_tenant_;
+  Statement pages_;
+  Statement free_pages_;
+};
+
+}  // namespace postrider

@@ -1,0 +1,273 @@
+#include "src/outbox/sqlite/writer.h"
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "src/outbox/sqlite/data_dir.h"
+#include "src/outbox/sqlite/status_macros.h"
+
+namespace postrider {
+namespace {
+
+// One transaction: enough that the cost of the sync is shared by many, little enough that nobody
+// waits for long.
+constexpr size_t kTransactionRows = 2048;
+constexpr size_t kTransactionBytes = size_t{4} << 20;
+
+// Pages in the log after which it is copied into the database, and after which the writer waits for
+// the readers so that the log can begin anew.
+constexpr int kCheckpointPages = 4000;
+constexpr int kRestartPages = 4 * kCheckpointPages;
+// How long nothing has come before the rest of the log is copied.
+constexpr absl::Duration kCheckpointIdle = absl::Milliseconds(200);
+
+constexpr absl::Duration kDiskCheckInterval = absl::Milliseconds(100);
+// Under load, maintenance takes at most a fifth of the time.
+constexpr int kBusyShare = 4;
+constexpr absl::Duration kMinBusyPause = absl::Milliseconds(5);
+
+absl::Time ToMicrosecond(absl::Time time) { return absl::FromUnixMicros(absl::ToUnixMicros(time)); }
+
+}  // namespace
+
+Writer::Writer(const SqliteOutboxOptions& options, const Clock& clock,
+               std::unique_ptr<WriteSession> session, CompletionThread& completion,
+               SqliteOutboxMetrics& metrics, absl::AnyInvocable<void(absl::Status) &&> on_fatal)
+    : options_(options),
+      clock_(clock),
+      completion_(completion),
+      metrics_(metrics),
+      queue_(options.max_queued_writes, options.max_queued_bytes),
+      session_(std::move(session)),
+      on_fatal_(std::move(on_fatal)),
+      thread_([this] { Loop(); }) {}
+
+// ---- Callers' threads
+
+void Writer::Submit(std::unique_ptr<Command> command, bool bounded) {
+  const size_t bytes = command->bytes();
+  if (bounded ? queue_.TryPush(command, bytes) : queue_.PushUnbounded(command, bytes)) return;
+  FinishedBatch refused;
+  if (failed_) {
+    refused.failure = absl::UnknownError(
+        "the disk has failed, so the outbox takes no more writes: restart Postrider");
+  } else if (closing_) {
+    refused.failure = absl::UnavailableError("Postrider is shutting down: try again later");
+  } else {
+    metrics_.writes_refused.Add();
+    refused.failure =
+        absl::ResourceExhaustedError("too many writes wait for the disk: try again in a moment");
+  }
+  refused.commands.push_back(std::move(command));
+  completion_.Post(std::move(refused));
+}
+
+void Writer::Close() {
+  closing_ = true;
+  queue_.Close();
+  if (!thread_.joinable()) return;
+  thread_.join();
+  // What is left in the log is read from there at the next start: nothing is lost by a failure
+  // here.
+  if (!failed_ && !session_->Finish().ok()) metrics_.checkpoint_failures.Add();
+  session_.reset();
+}
+
+// ---- The writer thread
+
+void Writer::Loop() {
+  Commands commands;
+  while (queue_.TakeAll(&commands, IdleTimeout())) {
+    metrics_.queued_writes.Set(static_cast<int64_t>(commands.size()));
+    for (size_t next = 0; next < commands.size();) {
+      next = CommitSome(commands, next);
+      CheckpointWhenLarge();
+      metrics_.queued_writes.Set(static_cast<int64_t>(commands.size() - next));
+    }
+    if (commands.empty()) Idle();
+  }
+}
+
+absl::Duration Writer::IdleTimeout() const {
+  if (failed_) return absl::InfiniteDuration();
+  if (session_->MaintenanceDue(clock_.Monotonic())) return absl::ZeroDuration();
+  if (session_->wal_pages() > 0) return std::min(kCheckpointIdle, options_.idle_interval);
+  return options_.idle_interval;
+}
+
+size_t Writer::EndOfTransaction(const Commands& commands, size_t begin) const {
+  size_t end = begin;
+  size_t rows = 0;
+  size_t bytes = 0;
+  do {
+    rows += commands[end]->rows();
+    bytes += commands[end]->bytes();
+    ++end;
+  } while (end < commands.size() && rows + commands[end]->rows() <= kTransactionRows &&
+           bytes + commands[end]->bytes() <= kTransactionBytes);
+  return end;
+}
+
+size_t Writer::CommitSome(Commands& commands, size_t begin) {
+  FinishedBatch batch;
+  size_t end = commands.size();
+  if (failed_) {
+    batch.failure = failure_;
+  } else {
+    end = EndOfTransaction(commands, begin);
+    const absl::Duration start = clock_.Monotonic();
+    Effects effects;
+    const absl::Status status = RunTransaction(commands, begin, end, &effects);
+    if (status.ok()) {
+      metrics_.commit_latency.Observe(absl::ToDoubleSeconds(clock_.Monotonic() - start));
+      metrics_.commits.Add();
+      metrics_.committed_writes.Add(end - begin);
+      Count(effects.counts());
+      batch.events = std::move(effects.events());
+    } else {
+      batch.failure = Recover(status);
+    }
+  }
+  batch.commands.assign(std::make_move_iterator(commands.begin() + begin),
+                        std::make_move_iterator(commands.begin() + end));
+  completion_.PostCommitted(std::move(batch));
+  return end;
+}
+
+absl::Status Writer::RunTransaction(Commands& commands, size_t begin, size_t end,
+                                    Effects* effects) {
+  RETURN_IF_ERROR(session_->Begin());
+  TransactionContext context;
+  // As precise as it is stored, so that what is told in memory is what is on disk.
+  context.now = ToMicrosecond(clock_.Now());
+  context.admission = Admission();
+  for (size_t i = begin; i < end; ++i) {
+    RETURN_IF_ERROR(commands[i]->Execute(*session_, context, effects));
+  }
+  const absl::Duration before = clock_.Monotonic();
+  if (before >= next_busy_slice_ && session_->MaintenanceDue(before)) {
+    RETURN_IF_ERROR(Maintain(context.now, effects));
+    const absl::Duration after = clock_.Monotonic();
+    next_busy_slice_ = after + std::max(kMinBusyPause, kBusyShare * (after - before));
+  }
+  return session_->Commit();
+}
+
+absl::Status Writer::Maintain(absl::Time now, Effects* effects) {
+  const absl::StatusOr<Janitor::Slice> slice = session_->Maintain(now, clock_.Monotonic());
+  if (!slice.ok()) return slice.status();
+  effects->counts().cancelled += slice->cancelled;
+  effects->counts().expired += slice->deleted;
+  return absl::OkStatus();
+}
+
+absl::Status Writer::Admission() {
+  const absl::Duration now = clock_.Monotonic();
+  if (now >= next_disk_check_) {
+    const absl::StatusOr<uint64_t> free = DiskFreeBytes(options_.data_directory);
+    if (!free.ok()) return free.status();
+    disk_free_bytes_ = *free;
+    metrics_.disk_free_bytes.Set(static_cast<int64_t>(*free));
+    next_disk_check_ = now + kDiskCheckInterval;
+  }
+  const absl::StatusOr<WriteSession::Size> size = session_->ReadSize();
+  if (!size.ok()) return size.status();
+  metrics_.file_bytes.Set(size->file_bytes);
+  metrics_.used_bytes.Set(size->used_bytes);
+  metrics_.wal_bytes.Set(session_->wal_pages() * session_->page_bytes());
+  if (disk_free_bytes_ < options_.min_free_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the disk of ", options_.data_directory, " has ", disk_free_bytes_ >> 20, " MiB left and ",
+        options_.min_free_bytes >> 20, " MiB are kept free: make room there; deliveries go on"));
+  }
+  if (size->used_bytes >= options_.max_bytes) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the outbox holds ", size->used_bytes >> 20, " MiB of at most ", options_.max_bytes >> 20,
+        " MiB: try again when older notifications have been delivered and expired, or raise the "
+        "bound"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Writer::Recover(absl::Status status) {
+  metrics_.commit_failures.Add();
+  const absl::Status rolled_back = session_->Rollback();
+  if (status.code() == absl::StatusCode::kResourceExhausted && rolled_back.ok()) {
+    return absl::ResourceExhaustedError(absl::StrCat("the disk of ", options_.data_directory,
+                                                     " is full, nothing was stored: make room "
+                                                     "there and try again (",
+                                                     status.message(), ")"));
+  }
+  Fail(status);
+  return failure_;
+}
+
+void Writer::Fail(const absl::Status& status) {
+  if (failed_) return;
+  failure_ = absl::UnknownError(absl::StrCat(
+      "writing to ", options_.data_directory, " failed: ", status.message(),
+      "; whether this call is stored is known after a restart: check the disk and the kernel's "
+      "log, then restart Postrider"));
+  failed_ = true;
+  queue_.Close();
+  // After the answers of this transaction: the owner may end the process.
+  FinishedBatch last;
+  last.then = [on_fatal = std::move(on_fatal_), failure = failure_]() mutable {
+    if (on_fatal) std::move(on_fatal)(failure);
+  };
+  completion_.Post(std::move(last));
+}
+
+void Writer::Count(const TransactionCounts& counts) {
+  metrics_.notifications_published.Add(counts.notifications);
+  metrics_.notifications_duplicate.Add(counts.duplicates);
+  metrics_.deliveries_created.Add(counts.deliveries);
+  metrics_.publishes_refused.Add(counts.refused);
+  metrics_.outcomes_recorded.Add(counts.outcomes);
+  metrics_.deliveries_cancelled.Add(counts.cancelled);
+  metrics_.rows_expired.Add(counts.expired);
+}
+
+void Writer::Idle() {
+  if (failed_) return;
+  if (!session_->MaintenanceDue(clock_.Monotonic())) {
+    if (session_->wal_pages() > 0) RunCheckpoint(Database::Checkpoint::kPassive);
+    return;
+  }
+  Effects effects;
+  absl::Status status = session_->Begin();
+  if (status.ok()) status = Maintain(ToMicrosecond(clock_.Now()), &effects);
+  if (status.ok()) status = session_->Commit();
+  if (status.ok()) {
+    Count(effects.counts());
+    CheckpointWhenLarge();
+  } else {
+    // Its own failure is told by the metrics, or by on_fatal: nobody waits for it.
+    Recover(status).IgnoreError();
+  }
+}
+
+void Writer::CheckpointWhenLarge() {
+  if (failed_ || session_->wal_pages() < kCheckpointPages) return;
+  RunCheckpoint(session_->wal_pages() < kRestartPages ? Database::Checkpoint::kPassive
+                                                      : Database::Checkpoint::kRestart);
+}
+
+void Writer::RunCheckpoint(Database::Checkpoint mode) {
+  const absl::Duration start = clock_.Monotonic();
+  const absl::StatusOr<CheckpointResult> result = session_->Checkpoint(mode);
+  metrics_.checkpoint_latency.Observe(absl::ToDoubleSeconds(clock_.Monotonic() - start));
+  metrics_.checkpoints.Add();
+  if (result.ok()) {
+    if (result->busy) metrics_.checkpoints_busy.Add();
+    metrics_.wal_bytes.Set(session_->wal_pages() * session_->page_bytes());
+    return;
+  }
+  metrics_.checkpoint_failures.Add();
+  // A full disk leaves the log as it is, to be copied later.
+  if (result.status().code() != absl::StatusCode::kResourceExhausted) Fail(result.status());
+}
+
+}  // namespace postrider

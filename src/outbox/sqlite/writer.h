@@ -1,0 +1,92 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "src/base/bounded_queue.h"
+#include "src/base/clock.h"
+#include "src/outbox/sqlite/commands.h"
+#include "src/outbox/sqlite/completion.h"
+#include "src/outbox/sqlite/options.h"
+#include "src/outbox/sqlite/write_session.h"
+
+namespace postrider {
+
+// The one thread that writes. It takes all that waits, does it in one transaction, and hands it to
+// the completion thread when it is on disk. Checkpoints and maintenance are its own affair: in idle
+// moments, and in a bounded share of its time when there are none.
+//
+// A disk that is full fails the transaction's commands with RESOURCE_EXHAUSTED and the writer goes
+// on. Any other failure is the end: all that waits and all that comes is answered UNKNOWN, and
+// `on_fatal` is called once, on the completion thread.
+//
+// Submit is thread-safe, Close is for the owner.
+class Writer {
+ public:
+  Writer(const SqliteOutboxOptions& options, const Clock& clock,
+         std::unique_ptr<WriteSession> session, CompletionThread& completion,
+         SqliteOutboxMetrics& metrics, absl::AnyInvocable<void(absl::Status) &&> on_fatal);
+  ~Writer() { Close(); }
+
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+
+  // Takes the command; answers it with an error, later, when it is refused. `bounded`: it may be
+  // refused because the queue is full.
+  void Submit(std::unique_ptr<Command> command, bool bounded);
+
+  // Takes no more, finishes what waits, empties the log and ends the thread. Idempotent.
+  void Close();
+
+ private:
+  using Commands = std::vector<std::unique_ptr<Command>>;
+
+  void Loop();
+  // Does the commands from `begin` on that fit into one transaction; returns the first that did
+  // not.
+  size_t CommitSome(Commands& commands, size_t begin);
+  size_t EndOfTransaction(const Commands& commands, size_t begin) const;
+  absl::Status RunTransaction(Commands& commands, size_t begin, size_t end, Effects* effects);
+  absl::Status Maintain(absl::Time now, Effects* effects);
+  absl::Status Admission();
+  // A transaction failed. Says what its callers are told, and ends the writer when it must.
+  absl::Status Recover(absl::Status status);
+  void Fail(const absl::Status& status);
+
+  // Maintenance and checkpoints between transactions.
+  void Idle();
+  void CheckpointWhenLarge();
+  void RunCheckpoint(Database::Checkpoint mode);
+  absl::Duration IdleTimeout() const;
+
+  void Count(const TransactionCounts& counts);
+
+  const SqliteOutboxOptions options_;
+  const Clock& clock_;
+  CompletionThread& completion_;
+  SqliteOutboxMetrics& metrics_;
+  BoundedQueue<std::unique_ptr<Command>> queue_;
+  // The disk failed: set by the writer thread, read by callers.
+  std::atomic<bool> failed_{false};
+  std::atomic<bool> closing_{false};
+
+  // Of the writer thread.
+  std::unique_ptr<WriteSession> session_;
+  absl::AnyInvocable<void(absl::Status) &&> on_fatal_;
+  absl::Status failure_;
+  uint64_t disk_free_bytes_ = 0;
+  absl::Duration next_disk_check_ = -absl::InfiniteDuration();
+  // Maintenance waits until then while there is other work.
+  absl::Duration next_busy_slice_ = -absl::InfiniteDuration();
+
+  std::thread thread_;
+};
+
+}  // namespace postrider

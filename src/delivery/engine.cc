@@ -172,7 +172,8 @@ void Engine::Impl::OnOwedOne(WebhookState& webhook, OwedDelivery& delivery) {
 void Engine::Impl::Add(WebhookState& webhook, OwedDelivery& delivery) {
   const QueueKey key = QueueKey::Of(delivery);
   if (webhook.open() && webhook.queue.Covers(key) && !IsFar(key)) {
-    if (Item* const item = memory_.Admit(webhook, delivery, Capacity(webhook), false)) {
+    if (Item* const item =
+            memory_.Admit(webhook, delivery, Capacity(webhook), QueueMemory::Room::kShare)) {
       webhook.queue.Push(item);
       return;
     }

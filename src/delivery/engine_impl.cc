@@ -44,6 +44,7 @@ size_t Engine::Impl::RowsWanted(const WebhookState& webhook) {
   if (draining_ || recorder_.stopped() || !webhook.open()) return 0;
   if (queue.complete() || queue.reading() || IsFar(queue.horizon())) return 0;
   if (webhook.held_until() > now_.mono || webhook.read_again > now_.mono) return 0;
+  if (webhook.look_ahead_again > now_.mono && !IsStarving(webhook)) return 0;
   const size_t capacity = Capacity(webhook);
   // Enough for the time that a read takes.
   const auto window = static_cast<size_t>(webhook.window.limit());
@@ -51,10 +52,20 @@ size_t Engine::Impl::RowsWanted(const WebhookState& webhook) {
   return queue.queued() < low ? capacity - std::min(capacity, queue.queued()) : 0;
 }
 
+bool Engine::Impl::IsStarving(const WebhookState& webhook) {
+  return webhook.queue.queued() == 0 && webhook.queue.horizon().due_us <= now_.wall_us;
+}
+
+void Engine::Impl::OnNoRoom(WebhookState& webhook) {
+  webhook.look_ahead_again = now_.mono + kReadAgain;
+  run_.Push(webhook);
+}
+
 Item* Engine::Impl::AdmitRow(WebhookState& webhook, OwedDelivery& row, bool first) {
   if (first) ReadClocks();
   if (IsFar(QueueKey::Of(row))) return nullptr;
-  return memory_.Admit(webhook, row, Capacity(webhook), first);
+  return memory_.Admit(webhook, row, Capacity(webhook),
+                       first ? QueueMemory::Room::kAlways : QueueMemory::Room::kFree);
 }
 
 void Engine::Impl::OnPageRead(WebhookState& webhook, const absl::Status& status) {
@@ -166,6 +177,7 @@ void Engine::Impl::Arm(WebhookState& webhook) {
     if (!queue.complete()) {
       if (IsFar(queue.horizon())) wall = std::min(wall, queue.horizon().due_us - LeadMicros());
       not_before(webhook.read_again);
+      not_before(webhook.look_ahead_again);
     }
   }
   wall_timers_.Set(&webhook, wall);

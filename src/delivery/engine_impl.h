@@ -86,6 +86,8 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   }
 
   size_t RowsWanted(const WebhookState& webhook) override;
+  bool IsStarving(const WebhookState& webhook) override;
+  void OnNoRoom(WebhookState& webhook) override;
   Item* AdmitRow(WebhookState& webhook, OwedDelivery& row, bool first) override;
   void OnPageRead(WebhookState& webhook, const absl::Status& status) override;
   void OnRecorded(Item* item, const AttemptOutcome& outcome) override;

@@ -24,16 +24,20 @@ void Pager::Serve() {
   while (!waiting_.empty() && reading_ < kMaxReads) {
     WebhookState& webhook = *waiting_.front();
     const size_t rows = host_.RowsWanted(webhook);
-    // Whoever waits longest for memory is served first: the others wait behind it.
-    const size_t bytes = rows > 0 ? memory_.Reserve(kPageBytes) : 0;
-    if (rows > 0 && bytes == 0) return;
+    const bool starving = host_.IsStarving(webhook);
+    const auto room = starving ? QueueMemory::Room::kShare : QueueMemory::Room::kFree;
+    const size_t bytes = rows > 0 ? memory_.Reserve(kPageBytes, room) : 0;
+    // Whoever starves longest is served first: the others wait behind it.
+    if (rows > 0 && bytes == 0 && starving) return;
     waiting_.pop_front();
     webhook.waits_for_page = false;
     memory_.SetWaiting(waiting_.size());
-    if (rows > 0) {
-      Start(webhook, rows, bytes);
-    } else {
+    if (rows == 0) {
       host_.OnPageRead(webhook, absl::OkStatus());
+    } else if (bytes == 0) {
+      host_.OnNoRoom(webhook);
+    } else {
+      Start(webhook, rows, bytes);
     }
   }
 }

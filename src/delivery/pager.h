@@ -24,6 +24,11 @@ class Pager {
    public:
     // How many more deliveries of the webhook should be read now; 0 when it does not want any.
     virtual size_t RowsWanted(const WebhookState& webhook) = 0;
+    // Whether it has nothing to send though something is due. Only such a one may take memory from
+    // others, so that those who read ahead do not take it from each other for ever.
+    virtual bool IsStarving(const WebhookState& webhook) = 0;
+    // There is no memory for it to read ahead. It does not wait any more.
+    virtual void OnNoRoom(WebhookState& webhook) = 0;
     // As QueueMemory::Admit. `first`: of the page; there is always room for it.
     virtual Item* AdmitRow(WebhookState& webhook, OwedDelivery& row, bool first) = 0;
     // The read has ended; `status` says how.

@@ -29,7 +29,7 @@ size_t QueueMemory::Share() const {
 }
 
 Item* QueueMemory::Admit(WebhookState& webhook, OwedDelivery& delivery, size_t capacity,
-                         bool always) {
+                         Room room) {
   const QueueKey key = QueueKey::Of(delivery);
   const size_t cost = CostOf(delivery);
   WebhookQueue& queue = webhook.queue;
@@ -37,9 +37,10 @@ Item* QueueMemory::Admit(WebhookState& webhook, OwedDelivery& delivery, size_t c
     if (capacity == 0 || queue.back()->key < key) return nullptr;
     EvictBack(webhook);
   }
-  if (!always && !Fits(cost)) {
-    const bool greedy = webhook.memory_bytes + cost > Share();
-    if (!greedy) TakeFromGreedy(cost, &webhook);
+  if (room != Room::kAlways && !Fits(cost)) {
+    if (room == Room::kShare && webhook.memory_bytes + cost <= Share()) {
+      TakeFromGreedy(cost, &webhook);
+    }
     // What comes later of the same webhook makes room, whatever its share.
     while (!Fits(cost) && queue.queued() > 0 && key < queue.back()->key) EvictBack(webhook);
     if (!Fits(cost)) return nullptr;
@@ -98,12 +99,12 @@ bool QueueMemory::TakeFromGreedy(size_t bytes, const WebhookState* but) {
   return Fits(bytes);
 }
 
-size_t QueueMemory::Reserve(size_t want) {
+size_t QueueMemory::Reserve(size_t want, Room room) {
   const size_t least = std::min(want, std::max<size_t>(Share(), 1));
-  if (!Fits(least) && !TakeFromGreedy(least, nullptr)) return 0;
+  if (!Fits(least) && (room == Room::kFree || !TakeFromGreedy(least, nullptr))) return 0;
   const size_t taken = used_ + reserved_;
-  const size_t room = max_bytes_ > taken ? max_bytes_ - taken : 0;
-  const size_t granted = std::clamp(room, least, want);
+  const size_t free = max_bytes_ > taken ? max_bytes_ - taken : 0;
+  const size_t granted = std::clamp(free, least, want);
   reserved_ += granted;
   return granted;
 }

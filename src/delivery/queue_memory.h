@@ -23,19 +23,24 @@ class QueueMemory {
   // that it reads them again some time.
   QueueMemory(size_t max_bytes, const Moment& now, absl::AnyInvocable<void(WebhookState&)> evicted);
 
+  // Where room may come from when memory is used up, besides what comes later of the same webhook.
+  enum class Room {
+    kFree,    // nowhere else
+    kShare,   // from others, up to a share
+    kAlways,  // the bound on bytes does not count
+  };
+
   // Takes the delivery into memory, under its key. Null, and `delivery` untouched, when there is no
-  // room for it: beyond `capacity` queued deliveries of this webhook, or beyond its share; unless
-  // others of the webhook that come later can make room. `always`: the bound on bytes does not
-  // count.
-  Item* Admit(WebhookState& webhook, OwedDelivery& delivery, size_t capacity, bool always);
+  // room for it, or when `capacity` deliveries of this webhook are queued that come before it.
+  Item* Admit(WebhookState& webhook, OwedDelivery& delivery, size_t capacity, Room room);
   // Ends an item that is in no queue any more.
   void Release(Item* item);
   // Sends the last deliveries of the queue to the disk until `count` are left.
   void EvictTo(WebhookState& webhook, size_t count);
 
-  // Room for a read: at least a share, at most `want`, which counts as used until it is given back.
-  // 0 when there is none.
-  size_t Reserve(size_t want);
+  // Room for a read: at least a share, at most `want`, which no other read gets until it is given
+  // back. 0 when there is none. REQUIRES: room is not kAlways.
+  size_t Reserve(size_t want, Room room);
   void Unreserve(size_t bytes) { reserved_ -= bytes; }
 
   // How many webhooks wait for memory, for the share.
@@ -44,7 +49,7 @@ class QueueMemory {
   size_t used() const { return used_; }
   size_t items() const { return items_; }
   // Little is left: what is not needed at once should stay on disk.
-  bool tight() const { return used_ + reserved_ > max_bytes_ / 2; }
+  bool tight() const { return used_ > max_bytes_ / 2; }
 
   static size_t CostOf(const OwedDelivery& delivery);
 

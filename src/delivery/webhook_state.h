@@ -56,6 +56,8 @@ struct WebhookState {
   // off; and what the receiver asked for with Retry-After.
   absl::Duration backoff_until = -absl::InfiniteDuration();
   absl::Duration receiver_until = -absl::InfiniteDuration();
+  // Monotonic: there was no memory to read ahead; not before this again.
+  absl::Duration look_ahead_again = -absl::InfiniteDuration();
   // Monotonic: the outbox could not read, or could not disable it; not before this again.
   absl::Duration read_again = -absl::InfiniteDuration();
   absl::Duration disable_again = -absl::InfiniteDuration();

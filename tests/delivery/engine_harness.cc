@@ -1,0 +1,176 @@
+#include "tests/delivery/engine_harness.h"
+
+#include <cstdlib>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "gtest/gtest.h"
+
+namespace postrider {
+
+EngineHarness::EngineHarness(EngineOptions engine_options, uint64_t seed)
+    : options(std::move(engine_options)), random_(seed) {
+  options.version = "test";
+  Start();
+}
+
+EngineHarness::~EngineHarness() { Stop(); }
+
+void EngineHarness::Start() {
+  home = std::make_unique<ManualExecutor>();
+  outbox = std::make_unique<MemoryOutbox>(clock, store, this);
+  transport = std::make_unique<FakeTransport>();
+  engine = std::make_unique<Engine>(options, clock, random_, *transport, *outbox, *home, metrics);
+  heard_.clear();
+  for (const StartingWebhook& starting : store.LoadWebhooks()) {
+    Hear(starting.webhook, starting.owed);
+  }
+  next_step = clock.Now();
+}
+
+void EngineHarness::Stop() {
+  transport->CancelAll();
+  home->Stop();
+  engine.reset();
+  outbox.reset();
+}
+
+void EngineHarness::Crash() {
+  Stop();
+  Start();
+}
+
+void EngineHarness::Hear(const Webhook& webhook, bool owed) {
+  heard_[webhook.id] = webhook;
+  engine->OnWebhook(webhook, owed);
+}
+
+void EngineHarness::OnOwed(std::vector<OwedDelivery> deliveries) {
+  home->Post([this, deliveries = std::move(deliveries)]() mutable {
+    engine->OnOwed(std::move(deliveries));
+  });
+}
+
+void EngineHarness::OnWebhookChanged(const Webhook& webhook) {
+  home->Post([this, webhook] { Hear(webhook, false); });
+}
+
+void EngineHarness::OnWebhookDeleted(WebhookId id) {
+  home->Post([this, id] { engine->OnWebhookDeleted(id); });
+}
+
+Webhook EngineHarness::Configure(const std::string& name, std::function<void(Webhook&)> change) {
+  Outbox::Modify modify =
+      [&](std::optional<Webhook> old) -> absl::StatusOr<std::optional<Webhook>> {
+    Webhook webhook;
+    if (old.has_value()) {
+      webhook = *std::move(old);
+    } else {
+      webhook.enabled = true;
+      webhook.secrets = {{std::string(32, 'k'), absl::InfiniteFuture()}};
+    }
+    if (change) change(webhook);
+    return webhook;
+  };
+  Webhook stored = *store.ModifyWebhook("default", name, modify, clock.Now(), nullptr);
+  if (stored.url.empty()) {
+    // The number of the webhook, by which a request is recognised.
+    Outbox::Modify set_url =
+        [](std::optional<Webhook> old) -> absl::StatusOr<std::optional<Webhook>> {
+      old->url = absl::StrCat("http://receiver/", static_cast<int64_t>(old->id));
+      return old;
+    };
+    stored = *store.ModifyWebhook("default", name, set_url, clock.Now(), nullptr);
+  }
+  OnWebhookChanged(stored);
+  return stored;
+}
+
+void EngineHarness::Delete(const std::string& name) {
+  Outbox::Modify modify = [](std::optional<Webhook>) -> absl::StatusOr<std::optional<Webhook>> {
+    return std::nullopt;
+  };
+  ASSERT_TRUE(store.ModifyWebhook("default", name, modify, clock.Now(), this).ok());
+  store.CancelOrphans(clock.Now());
+}
+
+std::vector<NotificationId> EngineHarness::Publish(int count, size_t body_bytes) {
+  std::vector<NewNotification> notifications(count);
+  for (NewNotification& n : notifications) {
+    n.tenant = "default";
+    n.type = "T";
+    n.body = std::make_shared<const std::string>(body_bytes, 'x');
+  }
+  std::vector<NotificationId> ids;
+  for (const auto& published : store.Publish(notifications, clock.Now(), this)) {
+    ids.push_back(published->id);
+  }
+  return ids;
+}
+
+void EngineHarness::Retry(DeliveryId id) {
+  ASSERT_TRUE(store.RetryDelivery("default", id, clock.Now(), this).ok());
+}
+
+void EngineHarness::Step() { next_step = engine->Step(); }
+
+void EngineHarness::Settle() {
+  for (int i = 0; i < 100000; ++i) {
+    home->RunAll();
+    Step();
+    // Nothing when commits are held.
+    const size_t answered = outbox->RunPending();
+    if (answered == 0 && home->empty() && next_step > clock.Now()) return;
+  }
+  FAIL() << "the engine does not come to rest: " << metrics.pages_read.value() << " pages read, "
+         << metrics.outcome_failures.value() << " batches refused, next step in "
+         << next_step - clock.Now();
+}
+
+void EngineHarness::Advance(absl::Duration by) {
+  const absl::Time end = clock.Now() + by;
+  Settle();
+  while (next_step <= end) {
+    clock.AdvanceTo(next_step);
+    Settle();
+    if (testing::Test::HasFatalFailure()) return;
+  }
+  clock.AdvanceTo(end);
+  Settle();
+}
+
+WebhookId EngineHarness::WebhookOf(size_t i) const {
+  const std::string& url = transport->request(i).target->url;
+  int64_t id = 0;
+  if (!absl::SimpleAtoi(url.substr(url.rfind('/') + 1), &id)) std::abort();
+  return WebhookId{id};
+}
+
+NotificationId EngineHarness::NotificationOf(size_t i) const {
+  return store.ids().ParseNotificationId(transport->header(i, "webhook-id")).value();
+}
+
+DeliveryWithAttempts EngineHarness::DeliveryOf(size_t i) const {
+  DeliveryFilter filter;
+  filter.tenant = "default";
+  filter.notification = NotificationOf(i);
+  const DeliveryPage page = *store.ListDeliveries(filter);
+  for (const Delivery& delivery : page.rows) {
+    if (delivery.webhook == WebhookOf(i)) return *store.GetDelivery("default", delivery.id);
+  }
+  ADD_FAILURE() << "request " << i << " is of no delivery";
+  return {};
+}
+
+std::vector<OwedDelivery> EngineHarness::Pending(WebhookId id) const {
+  return store.ReadOwed(id, OwedKey(), 1 << 30, SIZE_MAX).rows;
+}
+
+size_t EngineHarness::in_flight(WebhookId id) const {
+  size_t count = 0;
+  for (const size_t i : transport->Pending()) count += WebhookOf(i) == id;
+  return count;
+}
+
+}  // namespace postrider

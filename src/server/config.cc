@@ -130,14 +130,14 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
               "How long a stop waits for requests under way");
   AddSize("--max-notification-bytes", &config_.max_notification_bytes, "256KiB",
           "The largest JSON body of a notification");
-  AddSize("--max-outbox-bytes", &config_.max_outbox_bytes, "64GiB",
+  AddSize("--max-outbox-bytes", &config_.max_outbox_bytes, "16GiB",
           "Publishes are refused when the outbox has grown to this");
   AddSize("--min-free-bytes", &config_.min_free_bytes, "256MiB",
           "Publishes are refused when the disk has less room than this");
   AddSize("--max-queue-bytes", &config_.max_queue_bytes, "64MiB",
           "What may wait for the disk, and what each pump holds of what is owed");
-  AddDuration("--retention", &config_.retention, "72h",
-              "How long notifications are kept after their last delivery ended");
+  AddDuration("--retention", &config_.retention, "168h",
+              "How long notifications are kept, and longer while they are owed");
   serve_
       ->add_option("--pump-threads", config_.pump_threads,
                    "Threads that deliver; by default half the cores")
@@ -253,7 +253,7 @@ std::optional<Failure> ServeFlags::Check() const {
     return Usage("--max-queue-bytes must not be less than --max-notification-bytes");
   }
   if (config_.drain_timeout > kMaxDrain) return Usage("--drain-timeout must be at most 1h");
-  if (config_.retention < absl::Hours(1)) return Usage("--retention must be at least 1h");
+  if (config_.retention < absl::Hours(24)) return Usage("--retention must be at least 24h");
   return std::nullopt;
 }
 

@@ -24,10 +24,10 @@ struct ServerConfig {
   std::string tls_client_ca;
   absl::Duration drain_timeout = absl::Seconds(10);
   uint64_t max_notification_bytes = uint64_t{256} << 10;
-  uint64_t max_outbox_bytes = uint64_t{64} << 30;
+  uint64_t max_outbox_bytes = uint64_t{16} << 30;
   uint64_t min_free_bytes = uint64_t{256} << 20;
   uint64_t max_queue_bytes = uint64_t{64} << 20;
-  absl::Duration retention = absl::Hours(72);
+  absl::Duration retention = absl::Hours(7 * 24);
   int pump_threads = 1;
   std::string log_level = "info";
   std::string log_format = "text";

@@ -46,7 +46,27 @@ absl::Status EtagMismatch(const std::string& name, bool exists) {
       "ETAG_MISMATCH");
 }
 
-absl::Status GateFailed(const std::string& name, const v1::ValidationResult& result) {
+// Cuts what a person can miss best until the result fits into the details of a status, which travel
+// in HTTP/2 trailers: clients take 8 KiB of those.
+void Shrink(v1::ValidationResult* result) {
+  constexpr size_t kMaxBytes = 4000;
+  constexpr int kMaxBodyBytes = 1000;
+  if (result->ByteSizeLong() <= kMaxBytes) return;
+  std::string* body = result->mutable_response()->mutable_body();
+  if (body->size() > kMaxBodyBytes) {
+    size_t end = kMaxBodyBytes;
+    while (end > 0 && (static_cast<unsigned char>((*body)[end]) & 0xC0) == 0x80) --end;
+    body->resize(end);
+    result->mutable_response()->set_body_truncated(true);
+  }
+  for (auto* headers : {result->mutable_response()->mutable_headers(),
+                        result->mutable_request()->mutable_headers()}) {
+    while (result->ByteSizeLong() > kMaxBytes && !headers->empty()) headers->RemoveLast();
+  }
+}
+
+absl::Status GateFailed(const std::string& name, v1::ValidationResult result) {
+  Shrink(&result);
   absl::Status status =
       WithReason(absl::FailedPreconditionError(
                      absl::StrCat("webhook ", Quoted(name), " was not stored: ", result.error())),
@@ -139,7 +159,7 @@ void WebhookHandlers::GateThenStore(std::shared_ptr<Configure> call,
                [this, call, tested = *next](absl::StatusOr<v1::ValidationResult> result) mutable {
                  if (!result.ok()) return std::move(call->done)(result.status());
                  if (!result->valid()) {
-                   return std::move(call->done)(GateFailed(call->wanted.name, *result));
+                   return std::move(call->done)(GateFailed(call->wanted.name, *std::move(result)));
                  }
                  call->tested = std::move(tested);
                  *call->response->mutable_validation() = *std::move(result);

@@ -1,0 +1,226 @@
+#include "src/server/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace postrider {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+class ConfigTest : public ::testing::Test {
+ protected:
+  ConfigTest() : flags_(root_) {
+    root_.add_subcommand("publish", "another command")->add_option("--target", other_);
+  }
+  ~ConfigTest() override {
+    if (!file_.empty()) unlink(file_.c_str());
+  }
+
+  std::optional<Failure> Parse(std::vector<std::string> arguments,
+                               const std::vector<std::string>& environment = {}) {
+    arguments.insert(arguments.begin(), "serve");
+    // CLI11 takes them from the back.
+    root_.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+    return flags_.Finish(environment);
+  }
+
+  // The path of a new file with this text.
+  const std::string& File(const std::string& text) {
+    char path[] = "/tmp/postrider_config_XXXXXX";
+    const int fd = mkstemp(path);
+    EXPECT_GE(fd, 0);
+    close(fd);
+    file_ = path;
+    std::ofstream(file_) << text;
+    return file_;
+  }
+
+  const ServerConfig& config() const { return flags_.config(); }
+
+  CLI::App root_;
+  std::string other_;
+  ServeFlags flags_;
+  std::string file_;
+};
+
+std::string Text(const std::optional<Failure>& failure) {
+  return failure.has_value() ? failure->message : "no failure";
+}
+
+TEST_F(ConfigTest, HasDefaults) {
+  ASSERT_FALSE(Parse({"--data-dir", "/d"}).has_value());
+  EXPECT_EQ(config().data_dir, "/d");
+  EXPECT_EQ(config().listen, "127.0.0.1:7411");
+  EXPECT_EQ(config().http_listen, "127.0.0.1:7412");
+  EXPECT_EQ(config().drain_timeout, absl::Seconds(10));
+  EXPECT_EQ(config().max_notification_bytes, 262144u);
+  EXPECT_GE(config().pump_threads, 1);
+  EXPECT_FALSE(config().insecure);
+}
+
+TEST_F(ConfigTest, ReadsEveryKindOfFlag) {
+  const auto failure =
+      Parse({"--data-dir", "/d", "--listen", "[::1]:0", "--allow-network", "10.0.0.0/8,fd00::/8",
+             "--allow-network", "127.0.0.0/8", "--drain-timeout", "1m30s",
+             "--max-notification-bytes", "1MiB", "--pump-threads", "3", "--log-format", "json"});
+  ASSERT_FALSE(failure.has_value()) << Text(failure);
+  EXPECT_EQ(config().listen, "[::1]:0");
+  EXPECT_THAT(config().allow_networks, ElementsAre("10.0.0.0/8", "fd00::/8", "127.0.0.0/8"));
+  EXPECT_EQ(config().drain_timeout, absl::Seconds(90));
+  EXPECT_EQ(config().max_notification_bytes, 1048576u);
+  EXPECT_EQ(config().pump_threads, 3);
+  EXPECT_EQ(config().log_format, "json");
+}
+
+TEST_F(ConfigTest, CommandLineWinsOverEnvironmentOverFile) {
+  const std::string file = File(
+      "# a comment\n"
+      "data-dir = \"/file\"  # and another\n"
+      "drain-timeout = '7s'\n"
+      "pump-threads = 5\n"
+      "insecure = true\n"
+      "allow-network = [\"10.0.0.0/8\",\n  \"127.0.0.0/8\",]\n"
+      "max-queue-bytes = \"2MiB\"\n");
+  const auto failure = Parse({"--config", file, "--pump-threads", "2"},
+                             {"POSTRIDER_PUMP_THREADS=4", "POSTRIDER_DRAIN_TIMEOUT=8s", "HOME=/x"});
+  ASSERT_FALSE(failure.has_value()) << Text(failure);
+  EXPECT_EQ(config().pump_threads, 2);
+  EXPECT_EQ(config().drain_timeout, absl::Seconds(8));
+  EXPECT_EQ(config().data_dir, "/file");
+  EXPECT_EQ(config().max_queue_bytes, 2097152u);
+  EXPECT_TRUE(config().insecure);
+  EXPECT_THAT(config().allow_networks, ElementsAre("10.0.0.0/8", "127.0.0.0/8"));
+}
+
+TEST_F(ConfigTest, EnvironmentAloneIsEnough) {
+  const auto failure =
+      Parse({}, {"POSTRIDER_DATA_DIR=/env", "POSTRIDER_LISTEN=0.0.0.0:1", "POSTRIDER_INSECURE=true",
+                 "POSTRIDER_ALLOW_NETWORK=10.0.0.0/8,127.0.0.1/32"});
+  ASSERT_FALSE(failure.has_value()) << Text(failure);
+  EXPECT_EQ(config().data_dir, "/env");
+  EXPECT_TRUE(config().insecure);
+  EXPECT_THAT(config().allow_networks, ElementsAre("10.0.0.0/8", "127.0.0.1/32"));
+}
+
+TEST_F(ConfigTest, TheFileItselfCanBeNamedByTheEnvironment) {
+  const std::string file = File("data-dir = \"/file\"\n");
+  ASSERT_FALSE(Parse({}, {"POSTRIDER_CONFIG=" + file}).has_value());
+  EXPECT_EQ(config().data_dir, "/file");
+}
+
+TEST_F(ConfigTest, RefusesUnknownVariablesByName) {
+  const auto failure = Parse({"--data-dir", "/d"}, {"POSTRIDER_DATADIR=/x"});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kConfig);
+  EXPECT_THAT(failure->message, HasSubstr("POSTRIDER_DATADIR"));
+}
+
+TEST_F(ConfigTest, PassesOverVariablesOfOtherCommands) {
+  EXPECT_FALSE(Parse({"--data-dir", "/d"}, {"POSTRIDER_TARGET=x"}).has_value());
+}
+
+TEST_F(ConfigTest, RefusesWrongValuesOfVariables) {
+  const auto failure = Parse({"--data-dir", "/d"}, {"POSTRIDER_DRAIN_TIMEOUT=10"});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kConfig);
+  EXPECT_THAT(failure->message, AllOf(HasSubstr("POSTRIDER_DRAIN_TIMEOUT"), HasSubstr("30s")));
+}
+
+TEST_F(ConfigTest, RefusesUnknownKeysByNameFileAndLine) {
+  const std::string file = File("data-dir = \"/d\"\nlisten-on = \"x\"\n");
+  const auto failure = Parse({"--config", file});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kConfig);
+  EXPECT_THAT(failure->message, AllOf(HasSubstr(file + ":2"), HasSubstr("listen-on")));
+}
+
+TEST_F(ConfigTest, RefusesWhatIsNotTomlForFlags) {
+  for (const char* text :
+       {"[serve]\ndata-dir = \"/d\"\n", "data-dir\n", "data-dir = /d\n", "data-dir = \"/d\n",
+        "data-dir = \"/d\" x\n", "data-dir = \"/a\"\ndata-dir = \"/b\"\n", "a.b = 1\n",
+        "data-dir = [\"/a\" \"/b\"]\n", "pump-threads = 1.5\n", "data-dir = \"\\u0041\"\n",
+        "data-dir = [\"/a\", \"/b\"]\n", "config = \"/d\"\n"}) {
+    CLI::App root;
+    ServeFlags flags(root);
+    const std::string file = File(text);
+    root.parse(std::vector<std::string>{file, "--config", "serve"});
+    const auto failure = flags.Finish({});
+    ASSERT_TRUE(failure.has_value()) << text;
+    EXPECT_EQ(failure->code, ExitCode::kConfig) << text;
+    EXPECT_THAT(failure->message, HasSubstr(file + ":")) << text;
+    unlink(file.c_str());
+  }
+}
+
+TEST_F(ConfigTest, RefusesAFileThatIsNotThere) {
+  const auto failure = Parse({"--config", "/nowhere/x.toml"});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_THAT(failure->message, HasSubstr("/nowhere/x.toml"));
+}
+
+TEST_F(ConfigTest, RefusesUnknownFlags) {
+  EXPECT_THROW(Parse({"--data-dirr", "/d"}), CLI::ParseError);
+}
+
+TEST_F(ConfigTest, RefusesWrongValues) {
+  const std::vector<std::vector<std::string>> wrong = {
+      {"--listen", "7411"},          {"--listen", "localhost"},        {"--listen", "::1:7411"},
+      {"--drain-timeout", "10"},     {"--drain-timeout", "-1s"},       {"--drain-timeout", "inf"},
+      {"--max-queue-bytes", "1.5M"}, {"--max-queue-bytes", "64 MiBs"}, {"--pump-threads", "0"},
+      {"--log-level", "loud"},       {"--log-format", "xml"}};
+  for (const std::vector<std::string>& flag : wrong) {
+    CLI::App root;
+    ServeFlags flags(root);
+    EXPECT_THROW(root.parse(std::vector<std::string>{flag[1], flag[0], "serve"}), CLI::ParseError)
+        << flag[0] << " " << flag[1];
+  }
+}
+
+TEST_F(ConfigTest, NeedsADataDirectory) {
+  const auto failure = Parse({});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kUsage);
+  EXPECT_THAT(failure->message, HasSubstr("--data-dir"));
+}
+
+TEST_F(ConfigTest, RefusesPlaintextBeyondLoopback) {
+  const auto failure = Parse({"--data-dir", "/d", "--listen", "0.0.0.0:7411"});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kUsage);
+  EXPECT_THAT(failure->message,
+              AllOf(HasSubstr("--listen"), HasSubstr("--tls-cert"), HasSubstr("--insecure")));
+}
+
+TEST_F(ConfigTest, TakesTlsBeyondLoopback) {
+  EXPECT_FALSE(
+      Parse({"--data-dir", "/d", "--listen", "0.0.0.0:7411", "--tls-cert", "/c", "--tls-key", "/k"})
+          .has_value());
+}
+
+TEST_F(ConfigTest, RefusesHalfOfTls) {
+  const auto failure = Parse({"--data-dir", "/d", "--tls-cert", "/c"});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_THAT(failure->message, HasSubstr("--tls-key"));
+}
+
+TEST_F(ConfigTest, TakesHttpBeyondLoopback) {
+  EXPECT_FALSE(Parse({"--data-dir", "/d", "--http-listen", "0.0.0.0:7412"}).has_value());
+}
+
+TEST_F(ConfigTest, HelpListsExitCodes) {
+  const std::string help = root_.get_subcommand("serve")->help();
+  EXPECT_THAT(help, AllOf(HasSubstr("--data-dir"), HasSubstr("73"), HasSubstr("POSTRIDER_")));
+}
+
+}  // namespace
+}  // namespace postrider

@@ -15,12 +15,17 @@ namespace {
 // Webhooks that one read transaction loads at the start.
 constexpr int kLoadWebhooks = 1000;
 
-constexpr char kReadOwed[] =
+// Two ranges of the index in turn: the rest of the due time where the page before ended, and what
+// is due later. (One condition on the pair would begin at the due time's first row again, and many
+// deliveries can be due at the same time.)
+constexpr char kOwedColumns[] =
     "SELECT d.id, d.notification_id, d.due_us, d.attempts, d.budget_attempts, d.budget_start_us,"
     " n.body FROM delivery d INDEXED BY delivery_owed"
-    " CROSS JOIN notification n ON n.id = d.notification_id"
-    " WHERE d.state = 0 AND d.webhook_id = ?1 AND (d.due_us, d.id) > (?2, ?3)"
-    " ORDER BY d.due_us, d.id LIMIT ?4";
+    " CROSS JOIN notification n ON n.id = d.notification_id WHERE d.state = 0";
+constexpr char kOwedAtSameTime[] =
+    " AND d.webhook_id = ? AND d.due_us = ? AND d.id > ? ORDER BY d.id LIMIT ?";
+constexpr char kOwedLater[] =
+    " AND d.webhook_id = ? AND d.due_us > ? ORDER BY d.due_us, d.id LIMIT ?";
 
 constexpr char kNotificationColumns[] =
     "SELECT id, type, create_us, delivery_count, idempotency_key, body, tenant_id"
@@ -86,7 +91,8 @@ absl::Status ReadSession::Prepare() {
   ASSIGN_OR_RETURN(webhook_tenant_, db_.Prepare("SELECT tenant_id FROM webhook WHERE id = ?"));
   ASSIGN_OR_RETURN(is_owed_, db_.Prepare("SELECT 1 FROM delivery INDEXED BY delivery_owed"
                                          " WHERE webhook_id = ? AND state = 0 LIMIT 1"));
-  ASSIGN_OR_RETURN(owed_, db_.Prepare(kReadOwed));
+  ASSIGN_OR_RETURN(owed_at_same_time_, db_.Prepare(absl::StrCat(kOwedColumns, kOwedAtSameTime)));
+  ASSIGN_OR_RETURN(owed_later_, db_.Prepare(absl::StrCat(kOwedColumns, kOwedLater)));
   ASSIGN_OR_RETURN(notification_, db_.Prepare(absl::StrCat(kNotificationColumns, " WHERE id = ?")));
   ASSIGN_OR_RETURN(list_notifications_,
                    db_.Prepare(absl::StrCat(kNotificationColumns,
@@ -108,39 +114,55 @@ absl::Status ReadSession::Prepare() {
 absl::StatusOr<OwedPage> ReadSession::ReadOwed(WebhookId webhook, OwedKey after, int limit,
                                                size_t max_bytes) {
   ASSIGN_OR_RETURN(const Transaction transaction, Transaction::Begin(*this));
-  const ResetOnExit reset_there(webhook_there_), reset_owed(owed_);
+  const ResetOnExit reset(webhook_there_);
   OwedPage page;
   webhook_there_.Bind(webhook);
   ASSIGN_OR_RETURN(const bool there, webhook_there_.Next());
   if (!there) return page;
   // One more than is wanted tells whether there are more.
-  owed_.Bind(webhook, ToMicros(after.due), after.id, int64_t{limit} + 1);
+  const int64_t rows = int64_t{limit} + 1;
   size_t bytes = 0;
+  owed_at_same_time_.Bind(webhook, ToMicros(after.due), after.id, rows);
+  owed_later_.Bind(webhook, ToMicros(after.due), rows);
+  for (Statement* statement : {&owed_at_same_time_, &owed_later_}) {
+    RETURN_IF_ERROR(AddOwed(*statement, webhook, limit, max_bytes, &bytes, &page));
+    if (!page.complete) break;
+  }
+  return page;
+}
+
+absl::Status ReadSession::AddOwed(Statement& row, WebhookId webhook, int limit, size_t max_bytes,
+                                  size_t* bytes, OwedPage* page) {
+  const ResetOnExit reset(row);
   while (true) {
-    ASSIGN_OR_RETURN(const bool row, owed_.Next());
-    if (!row) return page;
-    const std::string_view body = owed_.Bytes(6);
-    bytes += body.size();
-    if (!page.rows.empty() &&
-        (page.rows.size() >= static_cast<size_t>(limit) || bytes > max_bytes)) {
-      page.complete = false;
-      return page;
+    ASSIGN_OR_RETURN(const bool found, row.Next());
+    if (!found) return absl::OkStatus();
+    const std::string_view body = row.Bytes(6);
+    *bytes += body.size();
+    if (!page->rows.empty() &&
+        (page->rows.size() >= static_cast<size_t>(limit) || *bytes > max_bytes)) {
+      page->complete = false;
+      return absl::OkStatus();
     }
-    page.rows.push_back({DeliveryId{owed_.Int(0)}, webhook, NotificationId{owed_.Int(1)},
-                         TimeFromMicros(owed_.Int(2)), static_cast<int>(owed_.Int(3)),
-                         static_cast<int>(owed_.Int(4)), NullableTime(owed_, 5),
-                         std::make_shared<const std::string>(body)});
+    page->rows.push_back({DeliveryId{row.Int(0)}, webhook, NotificationId{row.Int(1)},
+                          TimeFromMicros(row.Int(2)), static_cast<int>(row.Int(3)),
+                          static_cast<int>(row.Int(4)), NullableTime(row, 5),
+                          std::make_shared<const std::string>(body)});
   }
 }
 
 absl::StatusOr<std::string> ReadSession::ExplainReadOwed() {
-  ASSIGN_OR_RETURN(Statement plan, db_.Prepare(absl::StrCat("EXPLAIN QUERY PLAN ", kReadOwed)));
   std::string text;
-  while (true) {
-    ASSIGN_OR_RETURN(const bool row, plan.Next());
-    if (!row) return text;
-    text.append(plan.Bytes(3)).append("\n");
+  for (const char* rest : {kOwedAtSameTime, kOwedLater}) {
+    ASSIGN_OR_RETURN(Statement plan,
+                     db_.Prepare(absl::StrCat("EXPLAIN QUERY PLAN ", kOwedColumns, rest)));
+    while (true) {
+      ASSIGN_OR_RETURN(const bool row, plan.Next());
+      if (!row) break;
+      text.append(plan.Bytes(3)).append("\n");
+    }
   }
+  return text;
 }
 
 absl::StatusOr<std::vector<StartingWebhook>> ReadSession::LoadWebhooks() {

@@ -39,7 +39,7 @@ class ReadSession {
   absl::StatusOr<DeliveryWithAttempts> GetDelivery(const std::string& tenant, DeliveryId id);
   absl::StatusOr<DeliveryPage> ListDeliveries(const DeliveryFilter& filter);
 
-  // How SQLite runs the statement of ReadOwed, for a test that it uses the index.
+  // How SQLite runs the statements of ReadOwed, for a test that they use the index.
   absl::StatusOr<std::string> ExplainReadOwed();
 
  private:
@@ -52,6 +52,8 @@ class ReadSession {
 
   explicit ReadSession(Database db) : db_(std::move(db)) {}
   absl::Status Prepare();
+  static absl::Status AddOwed(Statement& row, WebhookId webhook, int limit, size_t max_bytes,
+                              size_t* bytes, OwedPage* page);
   absl::StatusOr<int64_t> TenantId(const std::string& tenant);
   // The numbers that were given out in a range of time, and are below `before`.
   static IdRange RangeOf(absl::Time start, absl::Time end, std::optional<int64_t> before);
@@ -68,7 +70,8 @@ class ReadSession {
   Statement webhook_there_;
   Statement webhook_tenant_;
   Statement is_owed_;
-  Statement owed_;
+  Statement owed_at_same_time_;
+  Statement owed_later_;
   Statement notification_;
   Statement list_notifications_;
   Statement notification_deliveries_;

@@ -70,9 +70,9 @@ struct TransferResult {
   std::vector<HttpHeader> response_headers;
 };
 
-// Sends HTTP requests. Redirects are not followed, no proxy is used, nothing is retried, except that
-// a request whose reused connection turned out to be dead is sent once more on a fresh one: the
-// receiver has not seen it.
+// Sends HTTP requests. Redirects are not followed, no proxy is used, nothing is retried, except
+// that a request whose reused connection turned out to be dead before anything came back is sent
+// once more on a fresh one.
 //
 // Owned and called by one thread.
 class Transport {

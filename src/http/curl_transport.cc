@@ -1,0 +1,421 @@
+#include "src/http/curl_transport.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/str_cat.h"
+#include "src/http/curl_handle.h"
+
+namespace postrider {
+namespace {
+
+// How long a judged address is used before the resolver's cache is asked again.
+constexpr absl::Duration kAddressesHold = absl::Seconds(1);
+// Handles that are kept for the next requests; one holds some 10 KiB.
+constexpr size_t kMaxIdleHandles = 256;
+// Targets whose lists are kept while nothing is under way to them.
+constexpr size_t kMaxTargets = 4096;
+
+void Require(CURLMcode code) {
+  if (code == CURLM_OK) return;
+  std::fprintf(stderr, "libcurl's multi interface refuses a call: %s\n", curl_multi_strerror(code));
+  std::abort();
+}
+
+void InitCurlOnce() {
+  static const CURLcode code = curl_global_init(CURL_GLOBAL_ALL);
+  if (code != CURLE_OK) std::abort();  // out of memory
+}
+
+std::string ConnectTo(const IpAddress& address) {
+  const std::string text = address.ToString();
+  // For any host and port, and to the URL's port.
+  return address.is_v6 ? absl::StrCat("::[", text, "]:") : absl::StrCat("::", text, ":");
+}
+
+class CurlTransport final : public Transport, EventLoop::Watcher, EventLoop::Timed {
+ public:
+  CurlTransport(const CurlTransportOptions& options, const Clock& clock, EventLoop& loop,
+                Resolver& resolver, AddressPolicy policy, TransportMetrics& metrics);
+  ~CurlTransport() override;
+
+  void Send(TransferRequest request, Done done) override;
+  void CancelAll() override;
+
+ private:
+  // A transfer under way, or one that waits for its next request.
+  struct Transfer {
+    Transfer(const AddressPolicy& policy, const CurlTransportOptions& options, EventLoop& loop)
+        : handle(policy, options.ca_file, options.connect_timeout, &CurlTransport::OnCloseSocket,
+                 &loop, this) {}
+
+    CurlHandle handle;
+    Done done;
+    absl::Duration start;
+    absl::Duration deadline;
+    // Which of the target's addresses is tried, and how many were.
+    size_t address = 0;
+    size_t addresses_tried = 0;
+    bool resent = false;
+    bool in_multi = false;
+    // Its place in active_.
+    size_t index = 0;
+  };
+  struct Ended {
+    Done done;
+    TransferResult result;
+  };
+
+  static int OnSocket(CURL*, curl_socket_t fd, int what, void* self, void*);
+  static int OnTimer(CURLM*, long timeout_ms, void* self);
+  static int OnCloseSocket(void* loop, curl_socket_t fd);
+
+  void OnReady(int fd, uint32_t events) override;
+  void OnTurn() override;
+  absl::Duration Deadline() const override;
+
+  std::shared_ptr<CurlTarget> TargetOf(const std::shared_ptr<const HttpTarget>& target);
+  Transfer* NewTransfer(TransferRequest request, Done done);
+  // Takes it out of the active ones, and keeps it for the next request.
+  void Retire(Transfer* transfer);
+  void Resolve(Transfer* transfer);
+  void OnResolved(Transfer* transfer, const Resolver::Answer& answer);
+  absl::Status TakeAddresses(CurlTarget& target, const Resolver::Answer& answer);
+  void Start(Transfer* transfer, absl::Duration time_left);
+  void EndUnsent(Transfer* transfer, TransferError error, std::string message);
+  void OnDone(Transfer* transfer, CURLcode code);
+  bool TryAgain(Transfer* transfer, CURLcode code);
+  void ReadMessages();
+  void Deliver();
+
+  const CurlTransportOptions options_;
+  const Clock& clock_;
+  EventLoop& loop_;
+  Resolver& resolver_;
+  const AddressPolicy policy_;
+  TransportMetrics& metrics_;
+  CURLM* const multi_;
+  // When libcurl wants to be called.
+  absl::Duration timer_ = absl::InfiniteDuration();
+  int running_ = 0;
+
+  std::vector<std::unique_ptr<Transfer>> active_;
+  std::vector<std::unique_ptr<Transfer>> idle_;
+  // Transfers that wait for an address. One that was cancelled is not here any more.
+  absl::flat_hash_map<uint64_t, Transfer*> resolving_;
+  uint64_t last_resolving_ = 0;
+  absl::flat_hash_map<const HttpTarget*, std::shared_ptr<CurlTarget>> targets_;
+  std::vector<Ended> ended_;
+  std::vector<Ended> delivering_;
+};
+
+CurlTransport::CurlTransport(const CurlTransportOptions& options, const Clock& clock,
+                             EventLoop& loop, Resolver& resolver, AddressPolicy policy,
+                             TransportMetrics& metrics)
+    : options_(options),
+      clock_(clock),
+      loop_(loop),
+      resolver_(resolver),
+      policy_(std::move(policy)),
+      metrics_(metrics),
+      multi_(curl_multi_init()) {
+  if (multi_ == nullptr) std::abort();  // out of memory
+  Require(curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, &CurlTransport::OnSocket));
+  Require(curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this));
+  Require(curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &CurlTransport::OnTimer));
+  Require(curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this));
+  Require(curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS,
+                            static_cast<long>(options_.max_idle_connections)));
+  Require(curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_NOTHING)));
+  loop_.AddTimed(this);
+}
+
+CurlTransport::~CurlTransport() {
+  CancelAll();
+  active_.clear();
+  idle_.clear();
+  Require(curl_multi_cleanup(multi_));
+}
+
+// ---- Requests come in
+
+void CurlTransport::Send(TransferRequest request, Done done) {
+  Transfer* const transfer = NewTransfer(std::move(request), std::move(done));
+  if (transfer->start < transfer->handle.target()->addresses_until) {
+    Start(transfer, transfer->handle.target()->target->timeout);
+  } else {
+    Resolve(transfer);
+  }
+}
+
+std::shared_ptr<CurlTarget> CurlTransport::TargetOf(
+    const std::shared_ptr<const HttpTarget>& target) {
+  std::shared_ptr<CurlTarget>& known = targets_[target.get()];
+  // The entry keeps the target alive, so its address is not given to another.
+  if (known != nullptr) return known;
+  known = std::make_shared<CurlTarget>(target);
+  std::shared_ptr<CurlTarget> result = known;
+  if (targets_.size() > kMaxTargets) {
+    absl::erase_if(targets_, [](const auto& entry) { return entry.second.use_count() == 1; });
+  }
+  return result;
+}
+
+CurlTransport::Transfer* CurlTransport::NewTransfer(TransferRequest request, Done done) {
+  std::unique_ptr<Transfer> transfer;
+  std::shared_ptr<CurlTarget> target;
+  if (!idle_.empty()) {
+    transfer = std::move(idle_.back());
+    idle_.pop_back();
+    const CurlTarget* const last = transfer->handle.target();
+    if (last != nullptr && last->target == request.target) {
+      target = transfer->handle.shared_target();
+    }
+  } else {
+    transfer = std::make_unique<Transfer>(policy_, options_, loop_);
+  }
+  if (target == nullptr) target = TargetOf(request.target);
+  transfer->handle.Prepare(std::move(target), std::move(request));
+  transfer->done = std::move(done);
+  transfer->start = clock_.Monotonic();
+  transfer->deadline = transfer->start + transfer->handle.target()->target->timeout;
+  transfer->addresses_tried = 0;
+  transfer->resent = false;
+  transfer->index = active_.size();
+  active_.push_back(std::move(transfer));
+  return active_.back().get();
+}
+
+void CurlTransport::Retire(Transfer* transfer) {
+  const size_t index = transfer->index;
+  std::unique_ptr<Transfer> retired = std::move(active_[index]);
+  if (index + 1 != active_.size()) {
+    active_[index] = std::move(active_.back());
+    active_[index]->index = index;
+  }
+  active_.pop_back();
+  retired->handle.Clear();
+  if (idle_.size() < kMaxIdleHandles) idle_.push_back(std::move(retired));
+}
+
+// ---- Where to
+
+void CurlTransport::Resolve(Transfer* transfer) {
+  const CurlTarget& target = *transfer->handle.target();
+  if (target.host.empty()) {
+    EndUnsent(transfer, TransferError::kResolve,
+              absl::StrCat("the URL ", target.target->url, " names no host; correct it"));
+    return;
+  }
+  if (const Resolver::Answer* const known = resolver_.Lookup(target.host)) {
+    OnResolved(transfer, *known);
+    return;
+  }
+  const uint64_t number = ++last_resolving_;
+  resolving_.emplace(number, transfer);
+  resolver_.Resolve(target.host, [this, number](const Resolver::Answer& answer) {
+    const auto it = resolving_.find(number);
+    if (it == resolving_.end()) return;
+    Transfer* const waiting = it->second;
+    resolving_.erase(it);
+    OnResolved(waiting, answer);
+  });
+}
+
+void CurlTransport::OnResolved(Transfer* transfer, const Resolver::Answer& answer) {
+  CurlTarget& target = *transfer->handle.shared_target();
+  if (!answer.ok()) {
+    metrics_.resolve_failures.Add();
+    EndUnsent(transfer, TransferError::kResolve, std::string(answer.status().message()));
+    return;
+  }
+  const absl::Status passed = TakeAddresses(target, answer);
+  if (!passed.ok()) {
+    metrics_.blocked.Add();
+    EndUnsent(transfer, TransferError::kBlockedAddress, std::string(passed.message()));
+    return;
+  }
+  Start(transfer, transfer->deadline - clock_.Monotonic());
+}
+
+absl::Status CurlTransport::TakeAddresses(CurlTarget& target, const Resolver::Answer& answer) {
+  std::vector<std::string> addresses;
+  absl::Status refusal;
+  for (const IpAddress& address : *answer) {
+    const absl::Status status = policy_.Judge(address);
+    if (status.ok()) {
+      addresses.push_back(ConnectTo(address));
+    } else if (refusal.ok()) {
+      refusal = status;
+    }
+  }
+  if (addresses.empty()) return refusal;
+  if (addresses != target.addresses) {
+    target.addresses = std::move(addresses);
+    target.preferred = 0;
+  }
+  target.addresses_until = clock_.Monotonic() + kAddressesHold;
+  return absl::OkStatus();
+}
+
+void CurlTransport::EndUnsent(Transfer* transfer, TransferError error, std::string message) {
+  Ended& ended = ended_.emplace_back();
+  ended.done = std::move(transfer->done);
+  ended.result.error = error;
+  ended.result.message = std::move(message);
+  ended.result.latency = clock_.Monotonic() - transfer->start;
+  Retire(transfer);
+}
+
+void CurlTransport::Start(Transfer* transfer, absl::Duration time_left) {
+  const CurlTarget& target = *transfer->handle.target();
+  if (transfer->addresses_tried == 0) transfer->address = target.preferred;
+  // The list may have been replaced by a shorter one since the first try.
+  transfer->address %= target.addresses.size();
+  ++transfer->addresses_tried;
+  transfer->handle.Route(target.addresses[transfer->address], time_left, transfer->resent);
+  transfer->in_multi = true;
+  Require(curl_multi_add_handle(multi_, transfer->handle.easy()));
+}
+
+// ---- libcurl and the loop
+
+int CurlTransport::OnSocket(CURL*, curl_socket_t fd, int what, void* self_pointer, void*) {
+  auto* const self = static_cast<CurlTransport*>(self_pointer);
+  switch (what) {
+    case CURL_POLL_REMOVE:
+      self->loop_.Pause(fd);
+      break;
+    case CURL_POLL_IN:
+      self->loop_.Watch(fd, EPOLLIN, self);
+      break;
+    case CURL_POLL_OUT:
+      self->loop_.Watch(fd, EPOLLOUT, self);
+      break;
+    case CURL_POLL_INOUT:
+      self->loop_.Watch(fd, EPOLLIN | EPOLLOUT, self);
+      break;
+    default:
+      break;
+  }
+  return 0;
+}
+
+int CurlTransport::OnTimer(CURLM*, long timeout_ms, void* self_pointer) {
+  auto* const self = static_cast<CurlTransport*>(self_pointer);
+  self->timer_ = timeout_ms < 0 ? absl::InfiniteDuration()
+                                : self->clock_.Monotonic() + absl::Milliseconds(timeout_ms);
+  return 0;
+}
+
+int CurlTransport::OnCloseSocket(void* loop, curl_socket_t fd) {
+  static_cast<EventLoop*>(loop)->Unwatch(fd);
+  return close(fd);
+}
+
+void CurlTransport::OnReady(int fd, uint32_t events) {
+  int mask = 0;
+  if ((events & EPOLLIN) != 0) mask |= CURL_CSELECT_IN;
+  if ((events & EPOLLOUT) != 0) mask |= CURL_CSELECT_OUT;
+  if ((events & (EPOLLERR | EPOLLHUP)) != 0) mask |= CURL_CSELECT_ERR;
+  Require(curl_multi_socket_action(multi_, fd, mask, &running_));
+}
+
+void CurlTransport::OnTurn() {
+  if (timer_ <= clock_.Monotonic()) {
+    timer_ = absl::InfiniteDuration();
+    Require(curl_multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running_));
+  }
+  ReadMessages();
+  Deliver();
+}
+
+absl::Duration CurlTransport::Deadline() const {
+  return ended_.empty() ? timer_ : -absl::InfiniteDuration();
+}
+
+void CurlTransport::ReadMessages() {
+  int left = 0;
+  while (const CURLMsg* const message = curl_multi_info_read(multi_, &left)) {
+    if (message->msg != CURLMSG_DONE) continue;
+    const CURLcode code = message->data.result;
+    char* owner = nullptr;
+    curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &owner);
+    // The message is gone when its handle is removed.
+    OnDone(reinterpret_cast<Transfer*>(owner), code);
+  }
+}
+
+void CurlTransport::OnDone(Transfer* transfer, CURLcode code) {
+  Require(curl_multi_remove_handle(multi_, transfer->handle.easy()));
+  transfer->in_multi = false;
+  (transfer->handle.opened_connection() ? metrics_.connections_opened : metrics_.connections_reused)
+      .Add();
+  if (code != CURLE_OK && TryAgain(transfer, code)) return;
+  if (code == CURLE_OK) transfer->handle.shared_target()->preferred = transfer->address;
+  Ended& ended = ended_.emplace_back();
+  ended.done = std::move(transfer->done);
+  ended.result = transfer->handle.Finish(code);
+  ended.result.latency = clock_.Monotonic() - transfer->start;
+  if (ended.result.error == TransferError::kBlockedAddress) metrics_.blocked.Add();
+  Retire(transfer);
+}
+
+bool CurlTransport::TryAgain(Transfer* transfer, CURLcode code) {
+  const absl::Duration left = transfer->deadline - clock_.Monotonic();
+  if (left <= absl::ZeroDuration()) return false;
+  if (transfer->handle.WasStale(code) && !transfer->resent) {
+    // curl#10646, curl#11534: libcurl 7.88.1 uses connections that the other side has closed.
+    transfer->resent = true;
+    transfer->addresses_tried = 0;
+    metrics_.stale_resends.Add();
+    Start(transfer, left);
+    return true;
+  }
+  if (transfer->handle.FailedToConnect(code) &&
+      transfer->addresses_tried < transfer->handle.target()->addresses.size()) {
+    ++transfer->address;
+    Start(transfer, left);
+    return true;
+  }
+  return false;
+}
+
+void CurlTransport::Deliver() {
+  delivering_.swap(ended_);
+  for (Ended& ended : delivering_) std::move(ended.done)(std::move(ended.result));
+  delivering_.clear();
+}
+
+void CurlTransport::CancelAll() {
+  resolving_.clear();
+  while (!active_.empty()) {
+    Transfer* const transfer = active_.back().get();
+    if (transfer->in_multi) {
+      Require(curl_multi_remove_handle(multi_, transfer->handle.easy()));
+      transfer->in_multi = false;
+    }
+    EndUnsent(transfer, TransferError::kCancelled, "Postrider is shutting down");
+  }
+  Deliver();
+}
+
+}  // namespace
+
+std::unique_ptr<Transport> MakeCurlTransport(const CurlTransportOptions& options,
+                                             const Clock& clock, EventLoop& loop,
+                                             Resolver& resolver, AddressPolicy policy,
+                                             TransportMetrics& metrics) {
+  InitCurlOnce();
+  return std::make_unique<CurlTransport>(options, clock, loop, resolver, std::move(policy),
+                                         metrics);
+}
+
+}  // namespace postrider

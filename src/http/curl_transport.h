@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "src/base/clock.h"
+#include "src/base/metrics.h"
+#include "src/http/address_policy.h"
+#include "src/http/event_loop.h"
+#include "src/http/resolver.h"
+#include "src/http/transport.h"
+
+namespace postrider {
+
+struct CurlTransportOptions {
+  absl::Duration connect_timeout = absl::Seconds(5);
+  // Idle connections that are kept, over all receivers.
+  size_t max_idle_connections = 2048;
+  // A PEM file of certificate authorities to trust instead of the system's; empty: the system's.
+  std::string ca_file;
+};
+
+struct TransportMetrics {
+  Counter connections_opened;
+  Counter connections_reused;
+  // Requests sent once more because the reused connection was dead.
+  Counter stale_resends;
+  Counter blocked;
+  Counter resolve_failures;
+};
+
+// The transport of production: libcurl's multi interface, driven by the loop's epoll.
+//
+// A host is resolved and its addresses are judged before libcurl hears of the request, which is
+// then pinned to an address that passed. The policy judges again when a socket is opened, and
+// before each request on whatever connection it goes over, so that no path of libcurl's own leads
+// around it.
+//
+// Everything belongs to the loop's thread. Loop, clock, resolver and metrics must outlive it.
+std::unique_ptr<Transport> MakeCurlTransport(const CurlTransportOptions& options,
+                                             const Clock& clock, EventLoop& loop,
+                                             Resolver& resolver, AddressPolicy policy,
+                                             TransportMetrics& metrics);
+
+}  // namespace postrider

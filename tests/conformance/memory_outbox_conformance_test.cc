@@ -15,6 +15,7 @@ class MemoryHarness final : public OutboxHarness {
 
   Outbox& outbox() override { return *outbox_; }
   void Pump() override { outbox_->RunPending(); }
+  void Close() override { outbox_->ShutDown(); }
   void Reopen() override { outbox_ = std::make_unique<MemoryOutbox>(clock_, store_, &listener_); }
 
  private:

@@ -15,14 +15,6 @@ constexpr std::chrono::seconds kDeadline{30};
 // Set while a call of the outbox is under way on this thread.
 thread_local bool inside_call = false;
 
-// Shared by the test and the `done`, which may come after the test has given up.
-struct Answer {
-  Mutex mutex;
-  CondVar cond;
-  int count ABSL_GUARDED_BY(mutex) = 0;
-  bool inside ABSL_GUARDED_BY(mutex) = false;
-};
-
 }  // namespace
 
 // ---- RecordingListener
@@ -71,8 +63,18 @@ std::vector<OwedDelivery> RecordingListener::TakeOwed() {
 
 OutboxConformanceTest::OutboxConformanceTest() : harness_(GetParam().open(clock_, listener_)) {}
 
+OutboxConformanceTest::~OutboxConformanceTest() {
+  harness_.reset();
+  for (const auto& answer : answers_) {
+    MutexLock lock(&answer->mutex);
+    EXPECT_EQ(answer->count, 1) << "`done` was called more than once";
+    EXPECT_FALSE(answer->inside) << "`done` was called inside the call";
+  }
+}
+
 void OutboxConformanceTest::Await(std::function<void(std::function<void()>)> call) {
   const auto answer = std::make_shared<Answer>();
+  answers_.push_back(answer);
   inside_call = true;
   call([answer] {
     MutexLock lock(&answer->mutex);
@@ -85,11 +87,7 @@ void OutboxConformanceTest::Await(std::function<void(std::function<void()>)> cal
   for (;;) {
     harness_->Pump();
     MutexLock lock(&answer->mutex);
-    if (answer->count > 0) {
-      EXPECT_EQ(answer->count, 1) << "`done` was called more than once";
-      EXPECT_FALSE(answer->inside) << "`done` was called inside the call";
-      return;
-    }
+    if (answer->count > 0) return;
     if (std::chrono::steady_clock::now() > deadline) {
       // What `call` refers to dies with the test, and the answer may still come.
       std::fprintf(stderr, "no answer from the outbox after 30 s\n");

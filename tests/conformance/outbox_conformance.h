@@ -37,6 +37,8 @@ class OutboxHarness {
   virtual Outbox& outbox() = 0;
   // Ends the outbox in good order, and opens another over the same data, with the same listener.
   virtual void Reopen() = 0;
+  // The outbox is shut down in good order, and can still be called. It is reopened by Reopen.
+  virtual void Close() = 0;
   // Does what waits. An outbox with threads of its own needs none.
   virtual void Pump() {}
 };
@@ -82,6 +84,7 @@ class RecordingListener final : public OutboxListener {
 class OutboxConformanceTest : public testing::TestWithParam<OutboxBackend> {
  protected:
   OutboxConformanceTest();
+  ~OutboxConformanceTest() override;
 
   Outbox& outbox() { return harness_->outbox(); }
 
@@ -135,6 +138,15 @@ class OutboxConformanceTest : public testing::TestWithParam<OutboxBackend> {
   // Publishes one notification to one new webhook of the default tenant, and tells what is owed.
   OwedDelivery OweOne(const std::string& webhook_name = "hook");
 
+  // What one Await has heard; shared with the `done`, which may outlive it.
+  struct Answer {
+    Mutex mutex;
+    CondVar cond;
+    int count ABSL_GUARDED_BY(mutex) = 0;
+    bool inside ABSL_GUARDED_BY(mutex) = false;
+  };
+
+  std::vector<std::shared_ptr<Answer>> answers_;
   FakeClock clock_;
   RecordingListener listener_;
   std::unique_ptr<OutboxHarness> harness_;

@@ -74,6 +74,9 @@ TEST(ParseUrlTest, RefusesWhatNoWebhookMayHave) {
       {"http://a%2eb/", "has a host with characters"},
       {"http://a*b/", "has a host with characters"},
       {"http://" + std::string(64, 'a') + "/", "has a host with a label of more than 63"},
+      {"http://" + std::string(126, 'a').replace(63, 1, ".") + "." +
+           std::string(127, 'b').replace(63, 1, ".") + "/",
+       "has a host of more than 253"},
       {"http://a:/", "must have a port"},
       {"http://a:0/", "must have a port"},
       {"http://a:65536/", "must have a port"},

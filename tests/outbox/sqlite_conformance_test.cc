@@ -15,6 +15,7 @@ class SqliteHarness final : public OutboxHarness {
   }
 
   Outbox& outbox() override { return *outbox_; }
+  void Close() override { outbox_->Close(); }
   void Reopen() override {
     outbox_.reset();
     SqliteOutboxOptions options;

@@ -181,8 +181,11 @@ void Engine::Impl::Arm(WebhookState& webhook) {
     }
   }
   wall_timers_.Set(&webhook, wall);
+  // Rounded up: a Duration counts quarters of a nanosecond, and a timer that fires before its time
+  // would be armed for that time again.
   mono_timers_.Set(&webhook, mono == absl::InfiniteDuration() ? TimerSlot::kNever
-                                                              : absl::ToInt64Nanoseconds(mono));
+                                                              : absl::ToInt64Nanoseconds(absl::Ceil(
+                                                                    mono, absl::Nanoseconds(1))));
 }
 
 // ---- What comes back

@@ -8,13 +8,13 @@ namespace postrider {
 // worth a restart (69, 70, 73, 74) from what needs a person (64, 65, 78).
 enum class ExitCode : int {
   kOk = 0,
-  kUsage = 64,         // a flag is unknown, missing or contradicts another
-  kData = 65,          // the database is corrupt, not ours or newer than this binary
-  kUnavailable = 69,   // an address cannot be listened on
-  kInternal = 70,      // a defect of Postrider
-  kCannotCreate = 73,  // the data directory cannot be made, or another process holds it
-  kIo = 74,            // the disk failed
-  kConfig = 78,        // the configuration file or the environment is wrong
+  kUsage = 64,        // a flag is unknown, missing or contradicts another
+  kData = 65,         // the database is corrupt, or not ours
+  kUnavailable = 69,  // an address cannot be listened on
+  kInternal = 70,     // a defect of Postrider
+  kCannotUse = 73,    // the data directory cannot be made, is held by another process, or is newer
+  kIo = 74,           // the disk failed
+  kConfig = 78,       // the configuration file or the environment is wrong
 };
 
 // Why the process cannot start or go on, in a sentence that says what to do.
@@ -28,10 +28,11 @@ inline constexpr char kExitCodesHelp[] =
     "Exit codes:\n"
     "  0   stopped as asked\n"
     "  64  a flag is unknown, missing or contradicts another\n"
-    "  65  the database is corrupt, not Postrider's, or of a newer version\n"
+    "  65  the database is corrupt, or not Postrider's\n"
     "  69  an address cannot be listened on\n"
     "  70  a defect of Postrider: please report it\n"
-    "  73  the data directory cannot be created, or another process holds it\n"
+    "  73  the data directory cannot be created, is held by another process, or is of a newer\n"
+    "      version\n"
     "  74  the disk failed\n"
     "  78  the configuration file or the environment is wrong\n";
 

@@ -181,6 +181,7 @@ void WebhookTester::Test(const Webhook& webhook, Done done) {
   const Lane& lane = lanes_[next_lane_.fetch_add(1, std::memory_order_relaxed) % lanes_.size()];
   auto send = [this, transport = lane.transport, webhook,
                ending = TestEnding(std::move(done), &under_way_)]() mutable {
+    if (stopping_.load(std::memory_order_relaxed)) return ending.Stopped();
     TransferRequest request = BuildTestRequest(webhook, version_, clock_.Now());
     TransferRequest copy = request;
     transport->Send(std::move(copy), [webhook = std::move(webhook), request = std::move(request),

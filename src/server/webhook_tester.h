@@ -41,10 +41,15 @@ class WebhookTester {
   // UNAVAILABLE when the lane was stopped first.
   void Test(const Webhook& webhook, Done done);
 
+  // From now on nothing is sent: every call is answered UNAVAILABLE, also those whose turn on their
+  // lane has not come. What is under way ends when its transport is stopped. Idempotent.
+  void Stop() { stopping_.store(true, std::memory_order_relaxed); }
+
  private:
   const std::vector<Lane> lanes_;
   const Clock& clock_;
   const std::string version_;
+  std::atomic<bool> stopping_{false};
   std::atomic<int> under_way_{0};
   std::atomic<unsigned> next_lane_{0};
 };

@@ -1,0 +1,40 @@
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <optional>
+
+#include "src/cli/commands.h"
+#include "src/server/config.h"
+#include "src/server/serve.h"
+#include "src/server/version.h"
+
+namespace {
+
+using postrider::ExitCode;
+
+int ServeCommand(postrider::ServeFlags& flags) {
+  if (std::optional<postrider::Failure> failure = flags.Finish(postrider::ProcessEnvironment())) {
+    std::fprintf(stderr, "postrider: %s\n", failure->message.c_str());
+    return static_cast<int>(failure->code);
+  }
+  postrider::BlockStopSignals();
+  return static_cast<int>(postrider::Serve(flags.config()));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App program("Postrider delivers webhooks");
+  program.set_version_flag("--version", std::string("postrider ") + postrider::kVersion);
+  program.require_subcommand(1);
+  program.footer(postrider::kExitCodesHelp);
+  postrider::ServeFlags serve(program);
+  int exit_code = 0;
+  postrider::AddClientCommands(program, &exit_code);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // Help and version are errors to CLI11, whose code is 0.
+    return program.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+  }
+  return serve.parsed() ? ServeCommand(serve) : exit_code;
+}

@@ -1,0 +1,162 @@
+#include "src/server/serve.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "src/server/logging.h"
+#include "src/server/wiring/app.h"
+
+namespace postrider {
+namespace {
+
+// What has been broken off is recorded, if the disk does not hang.
+constexpr absl::Duration kAbandonTimeout = absl::Seconds(5);
+
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+// What the main thread waits for: a signal, or a word from the App.
+class Events {
+ public:
+  Events() {
+    const sigset_t signals = StopSignals();
+    signals_ = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  }
+  ~Events() {
+    if (signals_ >= 0) close(signals_);
+    if (wake_ >= 0) close(wake_);
+  }
+  Events(const Events&) = delete;
+  Events& operator=(const Events&) = delete;
+
+  bool ok() const { return signals_ >= 0 && wake_ >= 0; }
+
+  // Ends a Wait. Thread-safe.
+  void Wake() {
+    const uint64_t one = 1;
+    // It fails only when the counter is full, and then there is a wake-up already.
+    [[maybe_unused]] const ssize_t written = write(wake_, &one, sizeof(one));
+  }
+
+  // Waits for a signal or a Wake. True when there was a signal, which is then taken.
+  bool Wait(absl::Duration timeout) {
+    pollfd fds[2] = {{signals_, POLLIN, 0}, {wake_, POLLIN, 0}};
+    const int millis =
+        timeout == absl::InfiniteDuration()
+            ? -1
+            : static_cast<int>(std::max<int64_t>(0, absl::ToInt64Milliseconds(timeout) + 1));
+    poll(fds, 2, millis);
+    uint64_t count = 0;
+    [[maybe_unused]] const ssize_t drained = read(wake_, &count, sizeof(count));
+    signalfd_siginfo info;
+    return read(signals_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info));
+  }
+
+ private:
+  int signals_ = -1;
+  int wake_ = -1;
+};
+
+ExitCode Complain(const Failure& failure) {
+  Log(LogLevel::kError, "cannot start", {{"error", failure.message}});
+  FlushLogging();
+  return failure.code;
+}
+
+void PrintReady(const App& app) {
+  std::printf("ready grpc=%s http=%s\n", app.grpc_address().ToString().c_str(),
+              app.http_address().ToString().c_str());
+  std::fflush(stdout);
+  Log(LogLevel::kInfo, "ready",
+      {{"grpc", app.grpc_address().ToString()}, {"http", app.http_address().ToString()}});
+}
+
+// True when the disk failed.
+bool WaitForStop(const App& app, Events* events) {
+  for (;;) {
+    const bool signal = events->Wait(absl::InfiniteDuration());
+    if (!app.disk_failure().empty()) return true;
+    if (signal) return false;
+  }
+}
+
+// Waits until the app is idle. False when a signal, the disk or the time ended that.
+bool WaitForIdle(const App& app, Events* events, absl::Duration timeout) {
+  const absl::Time deadline = absl::Now() + timeout;
+  while (!app.idle()) {
+    const absl::Time now = absl::Now();
+    if (now >= deadline || !app.disk_failure().empty()) return false;
+    if (events->Wait(deadline - now)) {
+      Log(LogLevel::kWarn, "second signal: requests under way are broken off");
+      return false;
+    }
+  }
+  return true;
+}
+
+// There is nothing left to be saved: what is owed is on disk, or nobody was told that it is.
+// Waiting for threads that wait for the disk could take forever.
+[[noreturn]] void EndAfterDiskFailure() {
+  FlushLogging();
+  std::fflush(nullptr);
+  std::_Exit(static_cast<int>(ExitCode::kIo));
+}
+
+}  // namespace
+
+void BlockStopSignals() {
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+ExitCode Serve(const ServerConfig& config) {
+  InitLogging(config.log_level, config.log_format == "json");
+  Events events;
+  if (!events.ok()) return Complain({ExitCode::kUnavailable, "no file descriptors are left"});
+  auto started = App::Start(config, [&events] { events.Wake(); });
+  if (const auto* failure = std::get_if<Failure>(&started)) return Complain(*failure);
+  const std::unique_ptr<App> app = std::move(std::get<std::unique_ptr<App>>(started));
+  PrintReady(*app);
+
+  if (WaitForStop(*app, &events)) EndAfterDiskFailure();
+  Log(LogLevel::kInfo, "stopping", {{"drain_timeout", absl::FormatDuration(config.drain_timeout)}});
+  app->BeginDrain();
+  if (!WaitForIdle(*app, &events, config.drain_timeout)) {
+    app->Abandon();
+    if (!WaitForIdle(*app, &events, kAbandonTimeout)) {
+      Log(LogLevel::kWarn, "stopping with outcomes that are not recorded: they are owed again");
+    }
+  }
+  if (!app->disk_failure().empty()) EndAfterDiskFailure();
+  app->Stop();
+  if (!app->disk_failure().empty()) EndAfterDiskFailure();
+  Log(LogLevel::kInfo, "stopped");
+  FlushLogging();
+  return ExitCode::kOk;
+}
+
+}  // namespace postrider

@@ -1,0 +1,328 @@
+#include "src/server/wiring/app.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "src/base/clock.h"
+#include "src/base/mutex.h"
+#include "src/base/random.h"
+#include "src/http/address_policy.h"
+#include "src/outbox/sqlite/sqlite_outbox.h"
+#include "src/server/admin_http.h"
+#include "src/server/delivery_handlers.h"
+#include "src/server/logging.h"
+#include "src/server/notification_handlers.h"
+#include "src/server/rpc_server.h"
+#include "src/server/rpc_services.h"
+#include "src/server/version.h"
+#include "src/server/webhook_handlers.h"
+#include "src/server/webhook_tester.h"
+#include "src/server/wiring/dispatcher.h"
+#include "src/server/wiring/metrics.h"
+#include "src/server/wiring/pump.h"
+
+namespace postrider {
+namespace {
+
+// Beside what waits for the disk, requests and answers are held while they are parsed and sent.
+constexpr size_t kMinInFlightBytes = size_t{64} << 20;
+// When the server stops, callers get this long to take their answers.
+constexpr absl::Duration kRpcShutdownTimeout = absl::Seconds(2);
+constexpr int kDisabledLoggedPerSecond = 10;
+
+std::variant<std::vector<Cidr>, Failure> ParseNetworks(const std::vector<std::string>& texts) {
+  std::vector<Cidr> networks;
+  for (const std::string& text : texts) {
+    absl::StatusOr<Cidr> cidr = Cidr::Parse(text);
+    if (!cidr.ok()) {
+      return Failure{ExitCode::kUsage, absl::StrCat("--allow-network ", text, ": ",
+                                                    std::string(cidr.status().message()))};
+    }
+    networks.push_back(*cidr);
+  }
+  return networks;
+}
+
+SqliteOutboxOptions OutboxOptions(const ServerConfig& config) {
+  SqliteOutboxOptions options;
+  options.data_directory = config.data_dir;
+  options.max_bytes = static_cast<int64_t>(config.max_outbox_bytes);
+  options.min_free_bytes = config.min_free_bytes;
+  options.max_queued_bytes = static_cast<size_t>(config.max_queue_bytes);
+  options.retention = config.retention;
+  return options;
+}
+
+Failure OutboxFailure(const absl::Status& status) {
+  ExitCode code = ExitCode::kIo;
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+      code = ExitCode::kUsage;
+      break;
+    case absl::StatusCode::kDataLoss:
+      code = ExitCode::kData;
+      break;
+    case absl::StatusCode::kFailedPrecondition:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kAlreadyExists:
+      code = ExitCode::kCannotUse;
+      break;
+    case absl::StatusCode::kInternal:
+      code = ExitCode::kInternal;
+      break;
+    default:
+      break;
+  }
+  return {code, std::string(status.message())};
+}
+
+}  // namespace
+
+struct App::Impl {
+  explicit Impl(const ServerConfig& given, Notify to_notify)
+      : config(given),
+        notify(std::move(to_notify)),
+        disabled_limiter(SystemClock(), kDisabledLoggedPerSecond),
+        dispatcher(config.max_queue_bytes,
+                   [this](const Webhook& webhook) { LogDisabled(webhook); }),
+        services(SystemClock(), std::max<size_t>(2 * config.max_queue_bytes, kMinInFlightBytes)) {}
+
+  std::optional<Failure> Bind();
+  std::optional<Failure> OpenOutbox();
+  std::optional<Failure> MakePumps();
+  std::optional<Failure> LoadWebhooks();
+  void OpenServices();
+  void LogDisabled(const Webhook& webhook);
+  void OnDiskFailure(const absl::Status& status);
+
+  const ServerConfig config;
+  const Notify notify;
+
+  // In the order of their making. What is below uses what is above: but the outbox's last answers
+  // go to the pumps, so Stop ends the outbox first.
+  LogLimiter disabled_limiter;
+  SecureRandom random;
+  std::vector<Cidr> networks;
+  std::unique_ptr<AddressPolicy> policy;
+  Dispatcher dispatcher;
+  RpcServices services;
+  std::unique_ptr<RpcServer> rpc_server;
+  std::unique_ptr<MetricsPage> metrics_page;
+  std::unique_ptr<AdminHttp> admin_http;
+  std::vector<std::unique_ptr<Pump>> pumps;
+  std::unique_ptr<SqliteOutbox> outbox;
+  std::unique_ptr<WebhookTester> tester;
+  std::unique_ptr<WebhookHandlers> webhooks;
+  std::unique_ptr<NotificationHandlers> notifications;
+  std::unique_ptr<DeliveryHandlers> deliveries;
+
+  std::atomic<bool> serving{false};
+  bool draining = false;
+  bool stopped = false;
+
+  // What /metrics shows: set when everything is there, cleared when Stop begins.
+  Mutex page_mutex;
+  const MetricsPage* page ABSL_GUARDED_BY(page_mutex) = nullptr;
+
+  Mutex failure_mutex;
+  std::string disk_failure ABSL_GUARDED_BY(failure_mutex);
+};
+
+std::optional<Failure> App::Impl::Bind() {
+  auto rpc = RpcServer::Start(config, services.services());
+  if (auto* failure = std::get_if<Failure>(&rpc)) return std::move(*failure);
+  rpc_server = std::move(std::get<std::unique_ptr<RpcServer>>(rpc));
+
+  AdminHttp::Pages pages;
+  pages.metrics = [this]() -> std::string {
+    MutexLock lock(&page_mutex);
+    return page == nullptr ? "" : page->Text();
+  };
+  pages.ready = [this] { return serving.load(); };
+  absl::StatusOr<std::unique_ptr<AdminHttp>> http =
+      AdminHttp::Start(*ParseHostPort(config.http_listen), std::move(pages));
+  if (!http.ok()) return Failure{ExitCode::kUnavailable, std::string(http.status().message())};
+  admin_http = *std::move(http);
+  return std::nullopt;
+}
+
+std::optional<Failure> App::Impl::OpenOutbox() {
+  absl::StatusOr<std::unique_ptr<SqliteOutbox>> opened =
+      SqliteOutbox::Open(OutboxOptions(config), SystemClock(), &dispatcher,
+                         [this](absl::Status status) { OnDiskFailure(status); });
+  if (!opened.ok()) return OutboxFailure(opened.status());
+  outbox = *std::move(opened);
+  return std::nullopt;
+}
+
+std::optional<Failure> App::Impl::MakePumps() {
+  EngineOptions options;
+  options.version = kVersion;
+  const auto count = static_cast<size_t>(config.pump_threads);
+  options.max_queued_bytes =
+      std::max<size_t>(config.max_queue_bytes / count, config.max_notification_bytes);
+  std::vector<Dispatcher::Lane> lanes;
+  std::vector<WebhookTester::Lane> test_lanes;
+  for (size_t i = 0; i < count; ++i) {
+    absl::StatusOr<std::unique_ptr<Pump>> pump =
+        Pump::Create(options, SystemClock(), *policy, *outbox, random.Next());
+    if (!pump.ok()) {
+      return Failure{ExitCode::kUnavailable, std::string(pump.status().message())};
+    }
+    pumps.push_back(*std::move(pump));
+    lanes.push_back({&pumps.back()->executor(), &pumps.back()->engine()});
+    test_lanes.push_back({&pumps.back()->executor(), &pumps.back()->transport()});
+  }
+  dispatcher.SetLanes(lanes);
+  tester = std::make_unique<WebhookTester>(std::move(test_lanes), SystemClock(), kVersion);
+  for (const auto& pump : pumps) pump->Start(notify);
+  return std::nullopt;
+}
+
+std::optional<Failure> App::Impl::LoadWebhooks() {
+  struct Wait {
+    Mutex mutex;
+    CondVar ended;
+    bool done ABSL_GUARDED_BY(mutex) = false;
+    absl::Status status ABSL_GUARDED_BY(mutex);
+  };
+  Wait wait;
+  size_t count = 0;
+  outbox->LoadWebhooks([this, &wait, &count](absl::StatusOr<std::vector<StartingWebhook>> found) {
+    if (found.ok()) {
+      count = found->size();
+      dispatcher.Start(*found);
+    }
+    MutexLock lock(&wait.mutex);
+    wait.done = true;
+    wait.status = found.status();
+    wait.ended.Signal();
+  });
+  MutexLock lock(&wait.mutex);
+  while (!wait.done) wait.ended.Wait(&wait.mutex);
+  if (!wait.status.ok()) return OutboxFailure(wait.status);
+  Log(LogLevel::kInfo, "webhooks loaded", {{"count", absl::StrCat(count)}});
+  return std::nullopt;
+}
+
+void App::Impl::OpenServices() {
+  webhooks = std::make_unique<WebhookHandlers>(*outbox, *tester, SystemClock(), random);
+  notifications = std::make_unique<NotificationHandlers>(
+      *outbox, static_cast<size_t>(config.max_notification_bytes));
+  deliveries = std::make_unique<DeliveryHandlers>(*outbox);
+
+  metrics_page = std::make_unique<MetricsPage>();
+  AddProcessMetrics(metrics_page.get());
+  AddRpcMetrics(services.metrics(), metrics_page.get());
+  AddOutboxMetrics(outbox->metrics(), metrics_page.get());
+  for (size_t i = 0; i < pumps.size(); ++i) {
+    AddPumpMetrics(pumps[i]->metrics(), static_cast<int>(i), metrics_page.get());
+  }
+  metrics_page->AddCounter("postrider_dispatch_left_on_disk_total",
+                           "Deliveries not handed to a pump in memory, since too much was on the "
+                           "way; they are read from disk.",
+                           {}, dispatcher.left_on_disk());
+  {
+    MutexLock lock(&page_mutex);
+    page = metrics_page.get();
+  }
+
+  services.Open({webhooks.get(), notifications.get(), deliveries.get()});
+  serving = true;
+  rpc_server->SetServing(true);
+}
+
+void App::Impl::LogDisabled(const Webhook& webhook) {
+  uint64_t suppressed = 0;
+  if (!disabled_limiter.Allow(&suppressed)) return;
+  Log(LogLevel::kWarn, "webhook disabled: see to its receiver, then configure it again",
+      {{"tenant", webhook.tenant},
+       {"webhook", webhook.name},
+       {"reason", webhook.disabled_reason},
+       {"suppressed", absl::StrCat(suppressed)}});
+}
+
+void App::Impl::OnDiskFailure(const absl::Status& status) {
+  Log(LogLevel::kError,
+      "the disk failed, and what was not acknowledged may or may not be stored: see to the disk, "
+      "then start again",
+      {{"data_dir", config.data_dir}, {"error", status.ToString()}});
+  {
+    MutexLock lock(&failure_mutex);
+    disk_failure = status.ToString();
+  }
+  if (notify) notify();
+}
+
+std::variant<std::unique_ptr<App>, Failure> App::Start(const ServerConfig& config, Notify notify) {
+  auto impl = std::make_unique<Impl>(config, std::move(notify));
+  auto networks = ParseNetworks(config.allow_networks);
+  if (auto* failure = std::get_if<Failure>(&networks)) return std::move(*failure);
+  impl->policy = std::make_unique<AddressPolicy>(std::move(std::get<std::vector<Cidr>>(networks)));
+
+  // From here on the destructor has something to stop.
+  std::unique_ptr<App> app(new App(std::move(impl)));
+  for (auto step : {&Impl::Bind, &Impl::OpenOutbox, &Impl::MakePumps, &Impl::LoadWebhooks}) {
+    if (std::optional<Failure> failure = (app->impl_.get()->*step)()) return *std::move(failure);
+  }
+  app->impl_->OpenServices();
+  return app;
+}
+
+App::App(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+App::~App() { Stop(); }
+
+HostPort App::grpc_address() const { return impl_->rpc_server->address(); }
+HostPort App::http_address() const { return impl_->admin_http->address(); }
+
+void App::BeginDrain() {
+  if (std::exchange(impl_->draining, true)) return;
+  impl_->serving = false;
+  impl_->services.StopAdmission();
+  if (impl_->rpc_server != nullptr) impl_->rpc_server->SetServing(false);
+  for (const auto& pump : impl_->pumps) pump->BeginDrain();
+}
+
+bool App::idle() const {
+  return std::all_of(impl_->pumps.begin(), impl_->pumps.end(),
+                     [](const auto& pump) { return pump->idle(); });
+}
+
+void App::Abandon() {
+  for (const auto& pump : impl_->pumps) pump->Abandon();
+}
+
+std::string App::disk_failure() const {
+  MutexLock lock(&impl_->failure_mutex);
+  return impl_->disk_failure;
+}
+
+void App::Stop() {
+  if (std::exchange(impl_->stopped, true)) return;
+  BeginDrain();
+  // Test requests that are under way would keep their calls until their timeouts.
+  if (impl_->tester != nullptr) impl_->tester->Stop();
+  Abandon();
+  if (impl_->rpc_server != nullptr) impl_->rpc_server->Shutdown(kRpcShutdownTimeout);
+  {
+    MutexLock lock(&impl_->page_mutex);
+    impl_->page = nullptr;
+  }
+  impl_->admin_http.reset();
+  // The pumps still turn, so that the last outcomes are recorded.
+  if (impl_->outbox != nullptr) impl_->outbox->Close();
+  for (const auto& pump : impl_->pumps) pump->Join();
+  // Its last answers go to the pumps' loops, which drop them.
+  impl_->outbox.reset();
+  impl_->pumps.clear();
+}
+
+}  // namespace postrider

@@ -1,0 +1,91 @@
+#include "src/server/wiring/metrics.h"
+
+#include <string>
+
+namespace postrider {
+
+void AddOutboxMetrics(const SqliteOutboxMetrics& m, MetricsPage* page) {
+  const auto counter = [page](const char* name, const char* help, const Counter& value) {
+    page->AddCounter(std::string("postrider_outbox_") + name, help, {}, value);
+  };
+  const auto gauge = [page](const char* name, const char* help, const Gauge& value) {
+    page->AddGauge(std::string("postrider_outbox_") + name, help, {}, value);
+  };
+  counter("notifications_published_total", "Notifications stored.", m.notifications_published);
+  counter("notifications_duplicate_total", "Publishes whose idempotency key was known.",
+          m.notifications_duplicate);
+  counter("deliveries_created_total", "Deliveries that became owed by publishing.",
+          m.deliveries_created);
+  counter("publishes_refused_total", "Publishes refused for want of room.", m.publishes_refused);
+  counter("writes_refused_total", "Writes refused because the queue was full.", m.writes_refused);
+  counter("reads_refused_total", "Reads refused because the queue was full.", m.reads_refused);
+  counter("outcomes_recorded_total", "Attempts recorded.", m.outcomes_recorded);
+  counter("reads_total", "Reads done.", m.reads);
+  counter("commits_total", "Transactions committed for callers.", m.commits);
+  counter("committed_writes_total", "Writes in those transactions.", m.committed_writes);
+  counter("commit_failures_total", "Transactions that failed.", m.commit_failures);
+  counter("checkpoints_total", "Checkpoints of the log.", m.checkpoints);
+  counter("checkpoints_busy_total", "Checkpoints that a reader kept from their end.",
+          m.checkpoints_busy);
+  counter("checkpoint_failures_total", "Checkpoints that failed.", m.checkpoint_failures);
+  counter("deliveries_cancelled_total", "Deliveries cancelled with their webhook.",
+          m.deliveries_cancelled);
+  counter("rows_expired_total", "Rows removed after the retention.", m.rows_expired);
+  gauge("queued_writes", "Writes that wait for the disk.", m.queued_writes);
+  gauge("queued_reads", "Reads that wait for a reader.", m.queued_reads);
+  gauge("wal_bytes", "Size of the write-ahead log.", m.wal_bytes);
+  gauge("file_bytes", "Size of the database file.", m.file_bytes);
+  gauge("used_bytes", "The part of it that is in use.", m.used_bytes);
+  gauge("disk_free_bytes", "Room left on the disk.", m.disk_free_bytes);
+  page->AddHistogram("postrider_outbox_commit_seconds",
+                     "From the beginning of a transaction until it is on disk.", {},
+                     m.commit_latency);
+  page->AddHistogram("postrider_outbox_checkpoint_seconds", "How long checkpoints take.", {},
+                     m.checkpoint_latency);
+}
+
+void AddPumpMetrics(const PumpMetrics& metrics, int pump, MetricsPage* page) {
+  const MetricsPage::Labels labels = {{"pump", std::to_string(pump)}};
+  const auto counter = [&](const char* name, const char* help, const Counter& value) {
+    page->AddCounter(std::string("postrider_") + name, help, labels, value);
+  };
+  const auto gauge = [&](const char* name, const char* help, const Gauge& value) {
+    page->AddGauge(std::string("postrider_") + name, help, labels, value);
+  };
+  MetricsPage::Labels succeeded = labels;
+  succeeded["outcome"] = "success";
+  MetricsPage::Labels failed = labels;
+  failed["outcome"] = "failure";
+  page->AddCounter("postrider_attempts_total", "Attempts that ended.", succeeded,
+                   metrics.engine.attempts_succeeded);
+  page->AddCounter("postrider_attempts_total", "Attempts that ended.", failed,
+                   metrics.engine.attempts_failed);
+  page->AddHistogram("postrider_attempt_seconds", "How long attempts take.", labels,
+                     metrics.engine.attempt_latency);
+  counter("deliveries_dead_total", "Deliveries given up.", metrics.engine.deliveries_dead);
+  counter("webhooks_disabled_total", "Webhooks disabled for their receivers' failures.",
+          metrics.engine.webhooks_disabled);
+  counter("pages_read_total", "Pages of owed deliveries read from disk.",
+          metrics.engine.pages_read);
+  counter("outcome_failures_total", "Batches of outcomes that could not be recorded at once.",
+          metrics.engine.outcome_failures);
+  gauge("queued_deliveries", "Deliveries held in memory.", metrics.engine.queued_deliveries);
+  gauge("queued_bytes", "Bytes of their bodies.", metrics.engine.queued_bytes);
+  gauge("in_flight", "Requests under way.", metrics.engine.in_flight);
+  gauge("probing_webhooks", "Webhooks that are probed after failures.",
+        metrics.engine.probing_webhooks);
+  counter("dns_lookups_total", "Names asked of DNS.", metrics.resolver.lookups);
+  counter("dns_cache_hits_total", "Names known without asking.", metrics.resolver.cache_hits);
+  counter("dns_failures_total", "Names without an answer.", metrics.resolver.failures);
+  counter("connections_opened_total", "Connections opened to receivers.",
+          metrics.transport.connections_opened);
+  counter("connections_reused_total", "Requests over a connection that was open.",
+          metrics.transport.connections_reused);
+  counter("stale_resends_total", "Requests sent again because a kept connection was dead.",
+          metrics.transport.stale_resends);
+  counter("blocked_total", "Requests refused by the address policy.", metrics.transport.blocked);
+  counter("resolve_failures_total", "Requests whose receiver has no address.",
+          metrics.transport.resolve_failures);
+}
+
+}  // namespace postrider

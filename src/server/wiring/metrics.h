@@ -1,0 +1,13 @@
+#pragma once
+
+#include "src/outbox/sqlite/options.h"
+#include "src/server/metrics_page.h"
+#include "src/server/wiring/pump.h"
+
+namespace postrider {
+
+// The layers' figures under their public names, which docs/operations.md lists.
+void AddOutboxMetrics(const SqliteOutboxMetrics& metrics, MetricsPage* page);
+void AddPumpMetrics(const PumpMetrics& metrics, int pump, MetricsPage* page);
+
+}  // namespace postrider

@@ -21,6 +21,8 @@ struct ResolverOptions {
   absl::Duration min_ttl = absl::Seconds(1);
   absl::Duration max_ttl = absl::Seconds(60);
   size_t max_cached_hosts = 10'000;
+  // Name servers to ask, "ADDRESS:PORT,..."; empty: the machine's.
+  std::string servers;
 };
 
 struct ResolverMetrics {

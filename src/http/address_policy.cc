@@ -1,0 +1,195 @@
+#include "src/http/address_policy.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+
+namespace postrider {
+namespace {
+
+struct SpecialRange {
+  const char* cidr;
+  // As it stands in "is a ... address".
+  const char* kind;
+};
+
+// IANA's special-purpose registries (RFC 6890 and its updates, as of 2024), multicast, and the
+// addresses at which clouds serve their metadata. The first that contains an address names it.
+constexpr SpecialRange kV4Ranges[] = {
+    {"169.254.169.254/32", "cloud metadata"},
+    {"100.100.100.200/32", "cloud metadata"},
+    {"0.0.0.0/8", "unspecified"},
+    {"10.0.0.0/8", "private"},
+    {"100.64.0.0/10", "carrier-grade NAT"},
+    {"127.0.0.0/8", "loopback"},
+    {"169.254.0.0/16", "link-local"},
+    {"172.16.0.0/12", "private"},
+    {"192.0.0.0/24", "protocol assignment"},
+    {"192.0.2.0/24", "documentation"},
+    {"192.88.99.0/24", "6to4 relay"},
+    {"192.168.0.0/16", "private"},
+    {"198.18.0.0/15", "benchmarking"},
+    {"198.51.100.0/24", "documentation"},
+    {"203.0.113.0/24", "documentation"},
+    {"224.0.0.0/4", "multicast"},
+    {"255.255.255.255/32", "broadcast"},
+    {"240.0.0.0/4", "reserved"},
+};
+
+constexpr SpecialRange kV6Ranges[] = {
+    {"fd00:ec2::254/128", "cloud metadata"},
+    {"::/128", "unspecified"},
+    {"::1/128", "loopback"},
+    {"::/96", "IPv4-compatible"},
+    {"64:ff9b::/96", "NAT64"},
+    {"64:ff9b:1::/48", "NAT64"},
+    {"100::/64", "discard-only"},
+    {"2001::/32", "Teredo"},
+    {"2001::/23", "protocol assignment"},
+    {"2001:db8::/32", "documentation"},
+    {"2002::/16", "6to4"},
+    {"3fff::/20", "documentation"},
+    {"5f00::/16", "segment routing"},
+    {"fc00::/7", "private"},
+    {"fe80::/10", "link-local"},
+    {"fec0::/10", "site-local"},
+    {"ff00::/8", "multicast"},
+};
+
+struct ParsedRange {
+  Cidr cidr;
+  const char* kind;
+};
+
+template <size_t kCount>
+std::vector<ParsedRange> ParseRanges(const SpecialRange (&ranges)[kCount]) {
+  std::vector<ParsedRange> parsed;
+  for (const SpecialRange& range : ranges) {
+    const absl::StatusOr<Cidr> cidr = Cidr::Parse(range.cidr);
+    if (!cidr.ok()) {
+      std::fprintf(stderr, "the table of special addresses is wrong at %s\n", range.cidr);
+      std::abort();
+    }
+    parsed.push_back({*cidr, range.kind});
+  }
+  return parsed;
+}
+
+// What the range that contains the address is called; null when it is an ordinary address.
+const char* KindOf(const IpAddress& address) {
+  static const auto* const v4 = new std::vector<ParsedRange>(ParseRanges(kV4Ranges));
+  static const auto* const v6 = new std::vector<ParsedRange>(ParseRanges(kV6Ranges));
+  for (const ParsedRange& range : address.is_v6 ? *v6 : *v4) {
+    if (range.cidr.Contains(address)) return range.kind;
+  }
+  return nullptr;
+}
+
+// The IPv4 address that ::ffff:a.b.c.d stands for: a socket of either family reaches the same host.
+std::optional<IpAddress> Mapped(const IpAddress& address) {
+  static constexpr uint8_t kPrefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  if (!address.is_v6 || std::memcmp(address.bytes.data(), kPrefix, sizeof kPrefix) != 0) {
+    return std::nullopt;
+  }
+  IpAddress v4;
+  std::memcpy(v4.bytes.data(), address.bytes.data() + sizeof kPrefix, 4);
+  return v4;
+}
+
+}  // namespace
+
+absl::StatusOr<IpAddress> IpAddress::FromSockaddr(const sockaddr* address) {
+  IpAddress ip;
+  if (address->sa_family == AF_INET) {
+    sockaddr_in in;
+    std::memcpy(&in, address, sizeof in);
+    std::memcpy(ip.bytes.data(), &in.sin_addr, 4);
+    return ip;
+  }
+  if (address->sa_family == AF_INET6) {
+    sockaddr_in6 in6;
+    std::memcpy(&in6, address, sizeof in6);
+    std::memcpy(ip.bytes.data(), &in6.sin6_addr, 16);
+    ip.is_v6 = true;
+    return ip;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("address family ", address->sa_family, " is neither IPv4 nor IPv6"));
+}
+
+absl::StatusOr<IpAddress> IpAddress::Parse(std::string_view text) {
+  const std::string terminated(text);
+  IpAddress ip;
+  if (inet_pton(AF_INET, terminated.c_str(), ip.bytes.data()) == 1) return ip;
+  if (inet_pton(AF_INET6, terminated.c_str(), ip.bytes.data()) == 1) {
+    ip.is_v6 = true;
+    return ip;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", terminated, "' is no IP address: write it as 192.0.2.1 or 2001:db8::1"));
+}
+
+std::string IpAddress::ToString() const {
+  char text[INET6_ADDRSTRLEN];
+  if (inet_ntop(is_v6 ? AF_INET6 : AF_INET, bytes.data(), text, sizeof text) == nullptr) {
+    std::abort();  // the buffer is large enough for both
+  }
+  return text;
+}
+
+absl::StatusOr<Cidr> Cidr::Parse(std::string_view text) {
+  const size_t slash = text.find('/');
+  Cidr cidr;
+  absl::StatusOr<IpAddress> network = IpAddress::Parse(text.substr(0, slash));
+  if (!network.ok()) return network.status();
+  cidr.network = *network;
+  const int max_length = network->is_v6 ? 128 : 32;
+  cidr.prefix_length = max_length;
+  if (slash == std::string_view::npos) return cidr;
+  const std::string_view length = text.substr(slash + 1);
+  const auto [end, error] =
+      std::from_chars(length.data(), length.data() + length.size(), cidr.prefix_length);
+  if (error != std::errc() || end != length.data() + length.size() || cidr.prefix_length < 0 ||
+      cidr.prefix_length > max_length) {
+    return absl::InvalidArgumentError(absl::StrCat("'", std::string(text),
+                                                   "' is no network: behind the slash stands a "
+                                                   "number from 0 to ",
+                                                   max_length));
+  }
+  return cidr;
+}
+
+bool Cidr::Contains(const IpAddress& address) const {
+  if (address.is_v6 != network.is_v6) return false;
+  const int whole = prefix_length / 8;
+  if (std::memcmp(address.bytes.data(), network.bytes.data(), whole) != 0) return false;
+  const int rest = prefix_length % 8;
+  if (rest == 0) return true;
+  const auto mask = static_cast<uint8_t>(0xff << (8 - rest));
+  return (address.bytes[whole] & mask) == (network.bytes[whole] & mask);
+}
+
+absl::Status AddressPolicy::Judge(const IpAddress& address) const {
+  const IpAddress judged = Mapped(address).value_or(address);
+  const char* const kind = KindOf(judged);
+  if (kind == nullptr) return absl::OkStatus();
+  for (const Cidr& cidr : allowed_) {
+    if (cidr.Contains(judged) || cidr.Contains(address)) return absl::OkStatus();
+  }
+  const std::string text = judged.ToString();
+  return absl::PermissionDeniedError(
+      absl::StrCat(text, " is a ", kind,
+                   " address, and requests to such are refused; to allow it, start the server with "
+                   "--allow-network ",
+                   text, judged.is_v6 ? "/128" : "/32"));
+}
+
+}  // namespace postrider

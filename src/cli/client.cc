@@ -1,0 +1,148 @@
+#include "src/cli/client.h"
+
+#include <fstream>
+#include <sstream>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "grpcpp/grpcpp.h"
+#include "postrider/v1/delivery_service.grpc.pb.h"
+#include "postrider/v1/notification_service.grpc.pb.h"
+#include "postrider/v1/webhook_service.grpc.pb.h"
+#include "src/cli/input.h"
+
+namespace postrider {
+namespace {
+
+// A page of 1,000 notifications may be large.
+constexpr int kMaxAnswerBytes = 64 << 20;
+
+google::rpc::Status ToRpc(const grpc::Status& status, const std::string& server) {
+  google::rpc::Status result;
+  if (status.ok()) return result;
+  // The details repeat code and message, and add to them.
+  if (!status.error_details().empty() && result.ParseFromString(status.error_details()) &&
+      result.code() == static_cast<int>(status.error_code())) {
+    return result;
+  }
+  result.Clear();
+  result.set_code(static_cast<int>(status.error_code()));
+  result.set_message(status.error_message());
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    result.set_message(absl::StrCat("no Postrider server was reached at ", server, " (",
+                                    status.error_message(), ")"));
+  } else if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    result.set_message(
+        absl::StrCat("the server at ", server, " did not answer in time: is it running?"));
+  }
+  return result;
+}
+
+}  // namespace
+
+struct Client::Impl {
+  explicit Impl(const ClientOptions& from) : options(from) {}
+
+  std::unique_ptr<grpc::ClientContext> Context() const {
+    auto context = std::make_unique<grpc::ClientContext>();
+    context->set_deadline(absl::ToChronoTime(absl::Now() + options.timeout));
+    return context;
+  }
+
+  void Connect(std::shared_ptr<grpc::ChannelCredentials> credentials) {
+    grpc::ChannelArguments arguments;
+    // A proxy of the environment must not come between by accident.
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    arguments.SetMaxReceiveMessageSize(kMaxAnswerBytes);
+    const auto channel = grpc::CreateCustomChannel(options.server, credentials, arguments);
+    webhooks = v1::WebhookService::NewStub(channel);
+    notifications = v1::NotificationService::NewStub(channel);
+    deliveries = v1::DeliveryService::NewStub(channel);
+  }
+
+  const ClientOptions options;
+  std::unique_ptr<v1::WebhookService::Stub> webhooks;
+  std::unique_ptr<v1::NotificationService::Stub> notifications;
+  std::unique_ptr<v1::DeliveryService::Stub> deliveries;
+};
+
+Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Client::~Client() = default;
+
+std::variant<std::unique_ptr<Client>, std::string> Client::Create(const ClientOptions& options) {
+  const std::optional<HostAndPort> address = ParseHostAndPort(options.server);
+  if (!address.has_value()) {
+    return absl::StrCat("--server \"", options.server,
+                        "\" is not an address: write HOST:PORT, as in 127.0.0.1:7411");
+  }
+  if (options.client_cert.empty() != options.client_key.empty()) {
+    return std::string("--client-cert and --client-key go together: give both or neither");
+  }
+  const bool tls = options.tls || !options.tls_ca.empty() || !options.client_cert.empty();
+  if (tls && options.insecure) {
+    return std::string("--insecure means without TLS: leave it out, or the TLS flags");
+  }
+  if (!tls && !options.insecure && !address->IsLoopback()) {
+    return absl::StrCat("--server ", options.server,
+                        " is not a loopback address: give --tls or --tls-ca FILE, or --insecure if "
+                        "everybody on the way may read along");
+  }
+
+  auto impl = std::make_unique<Impl>(options);
+  if (!tls) {
+    impl->Connect(grpc::InsecureChannelCredentials());
+    return std::unique_ptr<Client>(new Client(std::move(impl)));
+  }
+  grpc::SslCredentialsOptions ssl;
+  const std::pair<const std::string*, std::string*> files[] = {
+      {&options.tls_ca, &ssl.pem_root_certs},
+      {&options.client_cert, &ssl.pem_cert_chain},
+      {&options.client_key, &ssl.pem_private_key}};
+  for (const auto& [path, target] : files) {
+    if (path->empty()) continue;
+    std::optional<std::string> error = ReadInput(*path, target);
+    if (error.has_value()) return *error;
+  }
+  impl->Connect(grpc::SslCredentials(ssl));
+  return std::unique_ptr<Client>(new Client(std::move(impl)));
+}
+
+google::rpc::Status Client::Configure(const v1::ConfigureWebhookRequest& request,
+                                      v1::ConfigureWebhookResponse* response) {
+  return ToRpc(impl_->webhooks->ConfigureWebhook(impl_->Context().get(), request, response),
+               impl_->options.server);
+}
+
+google::rpc::Status Client::Validate(const v1::ValidateWebhookRequest& request,
+                                     v1::ValidateWebhookResponse* response) {
+  return ToRpc(impl_->webhooks->ValidateWebhook(impl_->Context().get(), request, response),
+               impl_->options.server);
+}
+
+google::rpc::Status Client::Publish(const v1::PublishNotificationRequest& request,
+                                    v1::PublishNotificationResponse* response) {
+  return ToRpc(impl_->notifications->PublishNotification(impl_->Context().get(), request, response),
+               impl_->options.server);
+}
+
+google::rpc::Status Client::ListDeliveries(const v1::ListDeliveriesRequest& request,
+                                           v1::ListDeliveriesResponse* response) {
+  return ToRpc(impl_->deliveries->ListDeliveries(impl_->Context().get(), request, response),
+               impl_->options.server);
+}
+
+google::rpc::Status Client::GetDelivery(const v1::GetDeliveryRequest& request,
+                                        v1::GetDeliveryResponse* response) {
+  return ToRpc(impl_->deliveries->GetDelivery(impl_->Context().get(), request, response),
+               impl_->options.server);
+}
+
+google::rpc::Status Client::RetryDelivery(const v1::RetryDeliveryRequest& request,
+                                          v1::RetryDeliveryResponse* response) {
+  return ToRpc(impl_->deliveries->RetryDelivery(impl_->Context().get(), request, response),
+               impl_->options.server);
+}
+
+}  // namespace postrider

@@ -22,16 +22,22 @@ void Recorder::Add(Item* item, AttemptOutcome outcome) {
 }
 
 absl::Duration Recorder::next_flush() const {
-  if (stopped_ || (next_.items.empty() && next_.rows.health.empty())) {
-    return absl::InfiniteDuration();
+  if (stopped_) return absl::InfiniteDuration();
+  if (refused_) {
+    return under_way_ > 0 ? absl::InfiniteDuration()
+                          : offer_at_.value_or(-absl::InfiniteDuration());
   }
-  if (!refused_) return -absl::InfiniteDuration();
-  return under_way_ > 0 ? absl::InfiniteDuration() : offer_at_.value_or(-absl::InfiniteDuration());
+  return empty() ? absl::InfiniteDuration() : -absl::InfiniteDuration();
 }
 
 void Recorder::Flush(absl::Duration mono) {
   if (refused_ && !offer_at_.has_value()) offer_at_ = mono + backoff_;
   if (next_flush() > mono) return;
+  if (empty()) {
+    // What was refused has lost its meaning (its webhook is deleted): the next batch will show.
+    refused_ = false;
+    return;
+  }
   const uint64_t number = ++last_number_;
   ++under_way_;
   Batch batch = std::exchange(next_, Batch());

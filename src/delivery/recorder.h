@@ -50,7 +50,7 @@ class Recorder {
   bool stopped() const { return stopped_; }
   // The outbox said so of another write.
   void Stop() { stopped_ = true; }
-  bool idle() const { return next_.items.empty() && next_.rows.health.empty() && under_way_ == 0; }
+  bool idle() const { return empty() && under_way_ == 0; }
 
  private:
   struct Batch {
@@ -59,6 +59,7 @@ class Recorder {
     OutcomeBatch rows;
   };
 
+  bool empty() const { return next_.items.empty() && next_.rows.health.empty(); }
   void OnAnswer(Batch batch, uint64_t number, const absl::Status& status);
   // Puts a refused batch to what has come since.
   void TakeBack(Batch batch);

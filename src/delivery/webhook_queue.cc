@@ -81,7 +81,10 @@ void WebhookQueue::PutBack(Item* item, const QueueKey& key) {
   Push(item);
 }
 
-void WebhookQueue::Remove(Item* item) { Erase(item); }
+void WebhookQueue::Remove(Item* item) {
+  Erase(item);
+  if (reading()) read_->gone.insert(item->key.id);
+}
 
 Item* WebhookQueue::EvictBack() {
   Item* const item = back();
@@ -97,7 +100,7 @@ void WebhookQueue::Drop(Item* item) {
   item->prev_busy_ = item->next_busy_ = nullptr;
   item->busy = false;
   --busy_;
-  if (reading()) read_->recorded.insert(item->key.id);
+  if (reading()) read_->gone.insert(item->key.id);
 }
 
 void WebhookQueue::LeaveOnDisk(const QueueKey& key) {
@@ -113,7 +116,7 @@ OwedKey WebhookQueue::BeginRead() {
 
 void WebhookQueue::EndRead(OwedPage page, absl::FunctionRef<Item*(OwedDelivery&&)> admit) {
   const auto read = std::move(read_);
-  absl::flat_hash_set<int64_t> known = std::move(read->recorded);
+  absl::flat_hash_set<int64_t> known = std::move(read->gone);
   known.reserve(known.size() + queued() + busy_);
   for (size_t i = begin_; i < entries_.size(); ++i) known.insert(entries_[i].key.id);
   for (Item* item = busy_list_; item != nullptr; item = item->next_busy_) {

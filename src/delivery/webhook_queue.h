@@ -65,7 +65,7 @@ struct Item {
 // only, but for busy ones. So whoever leaves a delivery on disk, for whatever reason, lowers the
 // horizon below it, and only the answer of a read raises it. While a read is outstanding there are
 // two things that its answer cannot know, and they are remembered here: the least key that was left
-// on disk since, and the deliveries whose outcome was recorded since.
+// on disk since, and the deliveries that left memory since, of which it may have an old row.
 //
 // The queue is a sorted vector: most arrive in the order of their keys, and it is short (its bound
 // is EngineOptions::max_queued_per_webhook), so that the rare insertion in its middle is a small
@@ -129,7 +129,7 @@ class WebhookQueue {
   };
   struct Read {
     QueueKey left_on_disk = QueueKey::Max();
-    absl::flat_hash_set<int64_t> recorded;
+    absl::flat_hash_set<int64_t> gone;
   };
 
   using Entries = std::vector<Entry>;

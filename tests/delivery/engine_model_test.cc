@@ -16,7 +16,7 @@
 namespace postrider {
 namespace {
 
-constexpr int kWorlds = 150;
+constexpr int kWorlds = 100;
 constexpr int kActions = 600;
 
 class World {

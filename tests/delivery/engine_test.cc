@@ -1,0 +1,721 @@
+#include "src/delivery/engine.h"
+
+#include <algorithm>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/delivery/engine_harness.h"
+
+namespace postrider {
+namespace {
+
+using testing::HasSubstr;
+
+// 5 s, 15 s, 45 s, ... with its jitter.
+void ExpectAbout(absl::Duration is, double seconds) {
+  EXPECT_GE(absl::ToDoubleSeconds(is), 0.79 * seconds);
+  EXPECT_LE(absl::ToDoubleSeconds(is), 1.21 * seconds);
+}
+
+TransferResult Status(int status, std::string retry_after = "") {
+  TransferResult result;
+  result.http_status = status;
+  result.retry_after = std::move(retry_after);
+  return result;
+}
+
+// ---- Sending
+
+TEST(EngineTest, SendsWhatIsPublishedAndRecordsIt) {
+  EngineHarness h;
+  h.Configure("w");
+  const NotificationId id = h.Publish()[0];
+  h.Settle();
+  ASSERT_EQ(h.transport->sent(), 1);
+  EXPECT_EQ(h.NotificationOf(0), id);
+  EXPECT_FALSE(h.transport->header(0, "webhook-signature").empty());
+  EXPECT_EQ(h.transport->header(0, "User-Agent"), "postrider/test");
+  EXPECT_EQ(h.metrics.in_flight.value(), 1);
+  EXPECT_FALSE(h.engine->idle());
+
+  h.transport->Succeed(0, 204);
+  EXPECT_EQ(h.DeliveryOf(0).delivery.state, DeliveryState::kPending) << "not recorded yet";
+  h.Settle();
+  EXPECT_EQ(h.DeliveryOf(0).delivery.state, DeliveryState::kDelivered);
+  EXPECT_EQ(h.DeliveryOf(0).attempts.size(), 1);
+  EXPECT_TRUE(h.engine->idle());
+  EXPECT_EQ(h.metrics.attempts_succeeded.value(), 1);
+  EXPECT_EQ(h.metrics.in_flight.value(), 0);
+  EXPECT_EQ(h.metrics.queued_bytes.value(), 0);
+  EXPECT_EQ(h.next_step, absl::InfiniteFuture());
+}
+
+TEST(EngineTest, TheWindowIsHard) {
+  EngineHarness h;
+  const WebhookId id = h.Configure("w", [](Webhook& w) { w.max_concurrency = 3; }).id;
+  h.Publish(20);
+  for (int i = 0; i < 20; ++i) {
+    h.Settle();
+    EXPECT_LE(h.in_flight(id), 3);
+    EXPECT_EQ(h.transport->pending_count(), std::min<size_t>(3, 20 - i));
+    h.transport->Succeed(h.transport->Pending()[0]);
+  }
+  h.Settle();
+  EXPECT_EQ(h.Pending(id).size(), 0);
+  EXPECT_EQ(h.transport->sent(), 20);
+}
+
+TEST(EngineTest, WebhooksTakeTurns) {
+  EngineOptions options;
+  options.max_unrecorded = 12;
+  EngineHarness h(options);
+  std::vector<WebhookId> ids;
+  for (const char* name : {"a", "b", "c"}) ids.push_back(h.Configure(name).id);
+  h.Publish(100);
+  h.Settle();
+  EXPECT_EQ(h.transport->pending_count(), 3) << "a part of the free slots each";
+  for (const WebhookId id : ids) EXPECT_EQ(h.in_flight(id), 1);
+}
+
+TEST(EngineTest, TheCapOfUnrecordedOutcomesIsHard) {
+  EngineOptions options;
+  options.max_unrecorded = 40;
+  EngineHarness h(options);
+  for (int i = 0; i < 10; ++i) h.Configure("w" + std::to_string(i));
+  h.outbox->HoldCommits(true);
+  h.Publish(20);
+  for (int i = 0; i < 30; ++i) {
+    h.Settle();
+    h.transport->SucceedAll();
+  }
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 40) << "nothing more until something is on disk";
+  h.outbox->HoldCommits(false);
+  h.Settle();
+  EXPECT_GT(h.transport->sent(), 40);
+}
+
+TEST(EngineTest, TheRateLimitIsHardFromEndToEnd) {
+  EngineHarness h;
+  const WebhookId id = h.Configure("w", [](Webhook& w) { w.rate_limit = {10, 2}; }).id;
+  h.Publish(30);
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 2) << "the burst";
+  EXPECT_EQ(h.next_step, h.clock.Now() + absl::Milliseconds(100)) << "the next token";
+  for (int i = 0; i < 20; ++i) {
+    h.transport->SucceedAll();
+    h.Advance(absl::Milliseconds(100));
+  }
+  EXPECT_EQ(h.transport->sent(), 22);
+  EXPECT_EQ(h.Pending(id).size(), 8 + h.in_flight(id));
+}
+
+TEST(EngineTest, AnOrderedWebhookSendsOneAtATimeInOrder) {
+  EngineHarness h;
+  const WebhookId id = h.Configure("w", [](Webhook& w) { w.order = DeliveryOrder::kOrdered; }).id;
+  const std::vector<NotificationId> ids = h.Publish(4);
+  h.Settle();
+  ASSERT_EQ(h.transport->sent(), 1);
+  h.transport->Answer(0, Status(500));
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 1) << "the head blocks the rest while it backs off";
+  ExpectAbout(h.next_step - h.clock.Now(), 5);
+  h.Advance(absl::Seconds(7));
+  ASSERT_EQ(h.transport->sent(), 2);
+  h.outbox->HoldCommits(true);
+  h.transport->Succeed(1);
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 2) << "and until its outcome is on disk";
+  h.outbox->HoldCommits(false);
+  for (size_t i = 2; i < 5; ++i) {
+    h.Settle();
+    ASSERT_EQ(h.in_flight(id), 1);
+    h.transport->Succeed(i);
+  }
+  h.Settle();
+  std::vector<NotificationId> sent;
+  for (size_t i = 1; i < h.transport->sent(); ++i) sent.push_back(h.NotificationOf(i));
+  EXPECT_EQ(sent, ids);
+}
+
+TEST(EngineTest, TheOrderOutlivesACrashWhileTheHeadBacksOff) {
+  EngineOptions options;
+  options.max_queued_per_webhook = 2;
+  EngineHarness h(options);
+  h.Configure("w", [](Webhook& w) { w.order = DeliveryOrder::kOrdered; });
+  const std::vector<NotificationId> ids = h.Publish(10);
+  for (int i = 0; i < 3; ++i) {
+    h.Settle();
+    h.transport->Answer(h.transport->Pending()[0], Status(500));
+    h.Settle();
+    h.clock.Advance(absl::Seconds(1));
+    h.Crash();
+    h.Settle();
+    ASSERT_EQ(h.transport->sent(), 1);
+    EXPECT_EQ(h.NotificationOf(0), ids[0]);
+  }
+}
+
+// ---- Failing
+
+TEST(EngineTest, AFailureIsRetriedWithABackoff) {
+  EngineHarness h;
+  h.Configure("w");
+  h.Publish();
+  h.Settle();
+  double delay = 5;
+  for (size_t i = 0; i < 5; ++i, delay *= 3) {
+    ASSERT_EQ(h.transport->sent(), i + 1);
+    h.transport->Fail(i, TransferError::kTimeout, "no answer");
+    h.Settle();
+    const DeliveryWithAttempts d = h.DeliveryOf(i);
+    EXPECT_EQ(d.delivery.attempts, static_cast<int>(i) + 1);
+    EXPECT_EQ(d.delivery.last_error, "no answer");
+    ExpectAbout(d.delivery.due - h.clock.Now(), delay);
+    h.Advance(d.delivery.due - h.clock.Now() - absl::Milliseconds(1));
+    ASSERT_EQ(h.transport->sent(), i + 1) << "not before it is due";
+    h.Advance(absl::Milliseconds(1));
+  }
+  EXPECT_EQ(h.transport->sent(), 6);
+  EXPECT_EQ(h.metrics.attempts_failed.value(), 5);
+}
+
+TEST(EngineTest, ADeliveryWhoseBudgetIsSpentIsDeadUntilItIsRetried) {
+  EngineHarness h;
+  h.Configure("w", [](Webhook& w) { w.retry_policy.max_attempts = 2; });
+  h.Publish();
+  h.Settle();
+  h.transport->Answer(0, Status(500));
+  h.Advance(absl::Minutes(1));
+  h.transport->Answer(1, Status(500));
+  h.Settle();
+  const DeliveryId id = h.DeliveryOf(0).delivery.id;
+  EXPECT_EQ(h.DeliveryOf(0).delivery.state, DeliveryState::kDead);
+  EXPECT_EQ(h.metrics.deliveries_dead.value(), 1);
+  EXPECT_EQ(h.next_step, absl::InfiniteFuture());
+
+  h.Retry(id);
+  h.Settle();
+  ASSERT_EQ(h.transport->sent(), 3);
+  h.transport->Answer(2, Status(500));
+  h.Settle();
+  EXPECT_EQ(h.DeliveryOf(0).delivery.state, DeliveryState::kPending) << "a fresh budget";
+  EXPECT_EQ(h.DeliveryOf(0).delivery.attempts, 3);
+}
+
+TEST(EngineTest, CancelledTransfersAreNoAttempts) {
+  EngineHarness h;
+  h.Configure("w");
+  h.Publish();
+  h.Settle();
+  h.engine->BeginDrain();
+  h.transport->CancelAll();
+  h.Settle();
+  EXPECT_TRUE(h.engine->idle());
+  EXPECT_EQ(h.DeliveryOf(0).delivery.state, DeliveryState::kPending);
+  EXPECT_EQ(h.DeliveryOf(0).delivery.attempts, 0);
+  EXPECT_EQ(h.transport->sent(), 1);
+  EXPECT_EQ(h.metrics.attempts_failed.value(), 0);
+  h.Crash();
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 1) << "owed as before";
+}
+
+TEST(EngineTest, ADrainEndsWhatIsUnderWayAndStartsNothing) {
+  EngineHarness h;
+  const WebhookId id = h.Configure("w", [](Webhook& w) { w.max_concurrency = 2; }).id;
+  h.Publish(5);
+  h.Settle();
+  h.engine->BeginDrain();
+  h.transport->SucceedAll();
+  EXPECT_FALSE(h.engine->idle());
+  h.Settle();
+  EXPECT_TRUE(h.engine->idle());
+  h.Publish(3);
+  h.Advance(absl::Hours(1));
+  EXPECT_EQ(h.transport->sent(), 2);
+  EXPECT_EQ(h.Pending(id).size(), 6);
+}
+
+// ---- The breaker
+
+class BreakerTest : public testing::Test {
+ protected:
+  BreakerTest() : h_(Options()) {
+    id_ = h_.Configure("w", [](Webhook& w) { w.max_concurrency = 4; }).id;
+    h_.Publish(100);
+    h_.Settle();
+  }
+
+  static EngineOptions Options() {
+    EngineOptions options;
+    options.failures_to_probe = 4;
+    return options;
+  }
+
+  void FailAll(int status = 500) {
+    for (const size_t i : h_.transport->Pending()) h_.transport->Answer(i, Status(status));
+    h_.Settle();
+  }
+
+  EngineHarness h_;
+  WebhookId id_{};
+};
+
+TEST_F(BreakerTest, AFailingWebhookIsProbedOneAtATime) {
+  FailAll();
+  EXPECT_EQ(h_.transport->sent(), 4) << "held";
+  EXPECT_EQ(h_.metrics.probing_webhooks.value(), 1);
+  double delay = 5;
+  for (size_t probe = 0; probe < 4; ++probe, delay *= 3) {
+    ExpectAbout(h_.next_step - h_.clock.Now(), delay);
+    h_.Advance(h_.next_step - h_.clock.Now());
+    ASSERT_EQ(h_.transport->sent(), 5 + probe);
+    ASSERT_EQ(h_.in_flight(id_), 1);
+    FailAll();
+  }
+  // Those that wait have spent nothing.
+  int untouched = 0;
+  for (const OwedDelivery& owed : h_.Pending(id_)) untouched += owed.attempts == 0;
+  EXPECT_GE(untouched, 100 - 8);
+}
+
+TEST_F(BreakerTest, OnSuccessTheWindowGrowsFromOne) {
+  FailAll();
+  h_.Advance(absl::Seconds(7));
+  ASSERT_EQ(h_.in_flight(id_), 1);
+  for (const size_t width : {2, 4, 4}) {
+    h_.transport->Succeed(h_.transport->Pending()[0]);
+    h_.Settle();
+    EXPECT_EQ(h_.in_flight(id_), width);
+  }
+  EXPECT_EQ(h_.metrics.probing_webhooks.value(), 0);
+}
+
+TEST_F(BreakerTest, AProbedWebhookHoldsNoMemory) {
+  EXPECT_GT(h_.metrics.queued_deliveries.value(), 90);
+  FailAll();
+  EXPECT_EQ(h_.metrics.queued_deliveries.value(), 0);
+  h_.Publish(50);
+  h_.Settle();
+  EXPECT_EQ(h_.metrics.queued_deliveries.value(), 0);
+  h_.Advance(absl::Seconds(7));
+  EXPECT_LE(h_.metrics.queued_deliveries.value(), 4);
+  EXPECT_EQ(h_.in_flight(id_), 1);
+}
+
+TEST_F(BreakerTest, ARetryByHandDoesNotWaitForTheNextProbe) {
+  for (int i = 0; i < 6; ++i) {
+    FailAll();
+    h_.Advance(h_.next_step - h_.clock.Now());
+  }
+  FailAll();
+  ASSERT_EQ(h_.in_flight(id_), 0);
+  h_.Retry(h_.DeliveryOf(0).delivery.id);
+  h_.Settle();
+  EXPECT_EQ(h_.in_flight(id_), 1);
+}
+
+TEST_F(BreakerTest, AChangeByTheOwnerIsTriedAtOnce) {
+  FailAll();
+  h_.Configure("w", [](Webhook& w) { w.headers.push_back({"X-Key", "right", false}); });
+  h_.Settle();
+  ASSERT_EQ(h_.in_flight(id_), 1);
+  EXPECT_EQ(h_.transport->header(h_.transport->Pending()[0], "X-Key"), "right");
+}
+
+TEST_F(BreakerTest, FailingSinceIsKeptWithTheFirstFailureAndClearedBySuccess) {
+  EXPECT_EQ(h_.Stored("w").failing_since, absl::InfiniteFuture());
+  const absl::Time first = h_.clock.Now();
+  FailAll();
+  EXPECT_EQ(h_.Stored("w").failing_since, first);
+  h_.Advance(absl::Seconds(7));
+  FailAll();
+  EXPECT_EQ(h_.Stored("w").failing_since, first);
+  h_.Crash();
+  h_.Settle();
+  EXPECT_EQ(h_.in_flight(id_), 1) << "what was failing is probed after the restart";
+  h_.transport->Succeed(0);
+  h_.Settle();
+  EXPECT_EQ(h_.Stored("w").failing_since, absl::InfiniteFuture());
+}
+
+TEST_F(BreakerTest, FiveDaysOfNothingButFailuresDisable) {
+  const absl::Time first = h_.clock.Now();
+  while (h_.Stored("w").enabled && h_.clock.Now() < first + absl::Hours(24 * 6)) {
+    FailAll();
+    h_.Advance(std::min(h_.next_step - h_.clock.Now(), absl::Duration(absl::Hours(24))));
+  }
+  EXPECT_FALSE(h_.Stored("w").enabled);
+  EXPECT_GE(h_.clock.Now() - first, absl::Hours(24 * 5));
+  EXPECT_THAT(h_.Stored("w").disabled_reason, HasSubstr("since 2024-01-25T14:04:10+00:00"));
+  EXPECT_THAT(h_.Stored("w").disabled_reason, HasSubstr("the receiver answered 500"));
+  EXPECT_EQ(h_.metrics.webhooks_disabled.value(), 1);
+  EXPECT_EQ(h_.transport->pending_count(), 0);
+  EXPECT_GT(h_.Pending(id_).size(), 50) << "what is owed is kept";
+
+  h_.Configure("w", [](Webhook& w) { w.enabled = true; });
+  h_.Settle();
+  EXPECT_EQ(h_.in_flight(id_), 4) << "enabled again, it begins anew";
+  FailAll();
+  EXPECT_TRUE(h_.Stored("w").enabled) << "the old failures do not count against it";
+}
+
+TEST_F(BreakerTest, GoneDisablesAtOnce) {
+  h_.transport->Answer(0, Status(410));
+  h_.Settle();
+  EXPECT_FALSE(h_.Stored("w").enabled);
+  EXPECT_THAT(h_.Stored("w").disabled_reason, HasSubstr("410 Gone"));
+  EXPECT_EQ(h_.DeliveryOf(0).delivery.state, DeliveryState::kPending);
+  h_.transport->SucceedAll();
+  h_.Advance(absl::Hours(1));
+  EXPECT_EQ(h_.transport->sent(), 4) << "what was under way ends, nothing new begins";
+  EXPECT_EQ(h_.Pending(id_).size(), 97);
+  EXPECT_EQ(h_.metrics.queued_deliveries.value(), 0);
+}
+
+TEST_F(BreakerTest, DisablingIsTriedAgainWhenTheOutboxIsFull) {
+  h_.outbox->SetMaxQueuedWrites(0);
+  h_.transport->Answer(0, Status(410));
+  h_.Settle();
+  EXPECT_TRUE(h_.Stored("w").enabled);
+  h_.transport->SucceedAll();
+  h_.Settle();
+  EXPECT_EQ(h_.transport->sent(), 4) << "nothing is sent meanwhile";
+  h_.outbox->SetMaxQueuedWrites(100);
+  h_.Advance(absl::Seconds(2));
+  EXPECT_FALSE(h_.Stored("w").enabled);
+}
+
+TEST_F(BreakerTest, RetryAfterHoldsTheWholeWebhook) {
+  h_.transport->Answer(0, Status(429, "60"));
+  h_.transport->Succeed(1);
+  h_.transport->Succeed(2);
+  h_.transport->Succeed(3);
+  h_.Advance(absl::Seconds(59));
+  EXPECT_EQ(h_.transport->sent(), 4);
+  h_.Advance(absl::Seconds(1));
+  EXPECT_EQ(h_.transport->sent(), 8);
+}
+
+TEST_F(BreakerTest, RetryAfterOfAnotherFailureHoldsTheDeliveryAlone) {
+  h_.transport->Answer(0, Status(500, "60"));
+  h_.Settle();
+  EXPECT_EQ(h_.transport->sent(), 5);
+  EXPECT_EQ(h_.DeliveryOf(0).delivery.due, h_.clock.Now() + absl::Seconds(60));
+}
+
+// ---- Recording
+
+TEST(RecordingTest, WhatTheDiskCannotTakeIsKeptAndOfferedAgain) {
+  EngineHarness h;
+  const WebhookId id = h.Configure("w", [](Webhook& w) { w.max_concurrency = 2; }).id;
+  h.Publish(10);
+  h.Settle();
+  h.outbox->FailWrites(3, absl::ResourceExhaustedError("the disk is full"));
+  h.transport->SucceedAll();
+  h.Settle();
+  // Two more were sent before the refusal was known.
+  ASSERT_EQ(h.transport->sent(), 4);
+  h.transport->SucceedAll();
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 4) << "nothing new is sent";
+  EXPECT_EQ(h.Pending(id).size(), 10);
+  EXPECT_EQ(h.next_step, h.clock.Now() + absl::Seconds(1));
+  h.Advance(absl::Seconds(1));
+  EXPECT_EQ(h.next_step, h.clock.Now() + absl::Seconds(2));
+  h.Advance(absl::Seconds(2));
+  EXPECT_EQ(h.transport->sent(), 4);
+  EXPECT_EQ(h.metrics.outcome_failures.value(), 3);
+  h.Advance(absl::Seconds(4));
+  EXPECT_EQ(h.Pending(id).size(), 6);
+  std::set<NotificationId> sent;
+  for (size_t i = 0; i < h.transport->sent(); ++i) sent.insert(h.NotificationOf(i));
+  EXPECT_EQ(sent.size(), 6) << "and nothing was sent twice";
+  EXPECT_EQ(h.transport->sent(), 6);
+}
+
+TEST(RecordingTest, TheWaitIsTenSecondsAtMost) {
+  EngineHarness h;
+  h.Configure("w");
+  h.Publish();
+  h.Settle();
+  h.outbox->FailWrites(20, absl::ResourceExhaustedError("the disk is full"));
+  h.transport->SucceedAll();
+  h.Advance(absl::Seconds(100));
+  EXPECT_LE(h.next_step - h.clock.Now(), absl::Seconds(10));
+  EXPECT_GE(h.metrics.outcome_failures.value(), 11);
+  EXPECT_FALSE(h.engine->idle());
+}
+
+TEST(RecordingTest, HealthThatWasRefusedIsToldAgain) {
+  EngineHarness h;
+  h.Configure("w");
+  h.Publish(2);
+  h.Settle();
+  h.outbox->FailWrites(1, absl::ResourceExhaustedError("the disk is full"));
+  const absl::Time first = h.clock.Now();
+  h.transport->Answer(0, Status(500));
+  h.Settle();
+  EXPECT_EQ(h.Stored("w").failing_since, absl::InfiniteFuture());
+  h.Advance(absl::Seconds(1));
+  EXPECT_EQ(h.Stored("w").failing_since, first);
+}
+
+TEST(RecordingTest, ABrokenDiskStopsTheSending) {
+  EngineHarness h;
+  h.Configure("w", [](Webhook& w) { w.max_concurrency = 1; });
+  const std::vector<NotificationId> ids = h.Publish(10);
+  h.Settle();
+  h.outbox->BreakDisk(true);
+  h.transport->SucceedAll();
+  h.Settle();
+  ASSERT_EQ(h.transport->sent(), 2) << "sent before the failure was known";
+  h.transport->SucceedAll();
+  h.Advance(absl::Hours(1));
+  EXPECT_EQ(h.transport->sent(), 2);
+  h.Crash();
+  h.Settle();
+  EXPECT_EQ(h.NotificationOf(0), ids[1]) << "the first was recorded after all, the second was not";
+}
+
+TEST(RecordingTest, ARetryThatOvertakesTheNewsOfTheOutcomeCounts) {
+  EngineHarness h;
+  h.Configure("w", [](Webhook& w) { w.retry_policy.max_attempts = 1; });
+  h.Publish();
+  h.Settle();
+  h.transport->Answer(0, Status(500));
+  h.Step();
+  h.outbox->Commit();  // it is DEAD on disk, and the engine has not heard of it
+  h.Retry(h.DeliveryOf(0).delivery.id);
+  h.home->RunAll();  // it hears of the retry first
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 2);
+  h.transport->Succeed(1);
+  h.Settle();
+  EXPECT_EQ(h.DeliveryOf(0).delivery.state, DeliveryState::kDelivered);
+  EXPECT_EQ(h.DeliveryOf(0).delivery.attempts, 2);
+}
+
+TEST(RecordingTest, ARetryOfWhatIsUnderWayIsThatAttempt) {
+  EngineHarness h;
+  h.Configure("w");
+  h.Publish();
+  h.Settle();
+  h.Retry(h.DeliveryOf(0).delivery.id);
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 1);
+  h.transport->Succeed(0);
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 1);
+}
+
+// ---- Memory
+
+TEST(MemoryTest, WhatIsBeyondTheBoundStaysOnDiskAndIsPagedIn) {
+  EngineOptions options;
+  options.max_queued_per_webhook = 10;
+  EngineHarness h(options);
+  const WebhookId id = h.Configure("w", [](Webhook& w) { w.max_concurrency = 2; }).id;
+  const std::vector<NotificationId> ids = h.Publish(200);
+  h.Settle();
+  std::vector<NotificationId> sent;
+  for (size_t i = 0; i < 200; ++i) {
+    EXPECT_LE(h.metrics.queued_deliveries.value(), 10);
+    ASSERT_GT(h.transport->sent(), i);
+    sent.push_back(h.NotificationOf(i));
+    h.transport->Succeed(i);
+    h.Settle();
+  }
+  EXPECT_EQ(sent, ids) << "in the order of their due times";
+  EXPECT_EQ(h.Pending(id).size(), 0);
+  EXPECT_GE(h.metrics.pages_read.value(), 15);
+}
+
+TEST(MemoryTest, ABacklogAtTheStartIsPagedIn) {
+  EngineHarness h;
+  const WebhookId id = h.Configure("w").id;
+  h.Publish(5000);
+  h.Crash();
+  h.Settle();
+  EXPECT_LE(h.metrics.queued_deliveries.value(), 1024);
+  while (!h.Pending(id).empty()) {
+    h.transport->SucceedAll();
+    h.Settle();
+    ASSERT_FALSE(HasFatalFailure());
+  }
+  EXPECT_EQ(h.transport->sent(), 5000);
+}
+
+TEST(MemoryTest, WhatIsDueMuchLaterIsNotHeld) {
+  EngineHarness h;
+  h.Configure("w", [](Webhook& w) { w.retry_policy.initial_backoff = absl::Minutes(10); });
+  h.Publish(3);
+  h.Settle();
+  for (const size_t i : h.transport->Pending()) h.transport->Answer(i, Status(500));
+  h.Settle();
+  EXPECT_EQ(h.metrics.queued_deliveries.value(), 0);
+  EXPECT_GT(h.next_step, h.clock.Now() + absl::Minutes(7));
+  h.Advance(absl::Minutes(13));
+  EXPECT_EQ(h.transport->sent(), 6);
+}
+
+TEST(MemoryTest, BytesAreBoundedAndSharedFairly) {
+  EngineOptions options;
+  options.max_queued_bytes = 100000;
+  EngineHarness h(options);
+  // Two that do not answer fill the memory before the others come.
+  h.Configure("slow1", [](Webhook& w) { w.notification_types = {"T"}; });
+  h.Configure("slow2", [](Webhook& w) { w.notification_types = {"T"}; });
+  h.Publish(500, 1000);
+  h.Settle();
+  EXPECT_LE(h.metrics.queued_bytes.value(), 100000);
+  std::vector<WebhookId> fast;
+  for (const char* name : {"a", "b", "c"}) fast.push_back(h.Configure(name).id);
+  h.Publish(100, 1000);
+  for (int turn = 0; turn < 300; ++turn) {
+    h.Settle();
+    EXPECT_LE(h.metrics.queued_bytes.value(), 100000 + 3 * 2000);
+    for (const size_t i : h.transport->Pending()) {
+      if (std::count(fast.begin(), fast.end(), h.WebhookOf(i)) > 0) h.transport->Succeed(i);
+    }
+  }
+  for (const WebhookId id : fast) EXPECT_EQ(h.Pending(id).size(), 0);
+}
+
+TEST(MemoryTest, MoreWebhooksThanFitAreServedInTurn) {
+  EngineOptions options;
+  options.max_queued_bytes = 5000;
+  EngineHarness h(options);
+  std::vector<WebhookId> ids;
+  for (int i = 0; i < 50; ++i) ids.push_back(h.Configure("w" + std::to_string(i)).id);
+  h.Publish(10, 200);
+  h.Crash();
+  for (int turn = 0; turn < 2000 && h.metrics.attempts_succeeded.value() < 500; ++turn) {
+    h.Settle();
+    ASSERT_LE(h.metrics.queued_bytes.value(), 5000 + 16 * 600);
+    h.transport->SucceedAll();
+    if (h.transport->pending_count() == 0) h.clock.Advance(absl::Milliseconds(100));
+  }
+  h.Settle();
+  for (const WebhookId id : ids) EXPECT_EQ(h.Pending(id).size(), 0);
+}
+
+// ---- Changes of webhooks
+
+TEST(WebhookChangeTest, ADisabledWebhookKeepsWhatIsOwed) {
+  EngineHarness h;
+  const WebhookId id = h.Configure("w", [](Webhook& w) { w.max_concurrency = 2; }).id;
+  h.Publish(10);
+  h.Settle();
+  h.Configure("w", [](Webhook& w) { w.enabled = false; });
+  h.Settle();
+  h.transport->SucceedAll();
+  h.Advance(absl::Hours(1));
+  EXPECT_EQ(h.transport->sent(), 2);
+  EXPECT_EQ(h.metrics.queued_bytes.value(), 0);
+  EXPECT_EQ(h.Pending(id).size(), 8);
+  h.Configure("w", [](Webhook& w) { w.enabled = true; });
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 4);
+}
+
+TEST(WebhookChangeTest, ADeletedWebhookIsForgotten) {
+  EngineHarness h;
+  h.Configure("w", [](Webhook& w) { w.max_concurrency = 2; });
+  h.Publish(10);
+  h.Settle();
+  h.Delete("w");
+  h.Settle();
+  EXPECT_EQ(h.metrics.queued_deliveries.value(), 0);
+  h.transport->SucceedAll();
+  h.Settle();
+  EXPECT_EQ(h.DeliveryOf(0).delivery.state, DeliveryState::kDelivered) << "recorded all the same";
+  EXPECT_EQ(h.transport->sent(), 2);
+  EXPECT_EQ(h.metrics.queued_bytes.value(), 0);
+  EXPECT_TRUE(h.engine->idle());
+}
+
+TEST(WebhookChangeTest, WhatIsOwedToUnknownWebhooksIsPassedOver) {
+  EngineHarness h;
+  OwedDelivery owed;
+  owed.id = DeliveryId{1};
+  owed.webhook = WebhookId{12345};
+  owed.due = h.clock.Now();
+  owed.body = std::make_shared<const std::string>("{}");
+  h.engine->OnOwed({owed});
+  h.engine->OnWebhookDeleted(WebhookId{12345});
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 0);
+}
+
+TEST(WebhookChangeTest, TheNextAttemptIsByTheNewConfiguration) {
+  EngineHarness h;
+  h.Configure("w", [](Webhook& w) { w.max_concurrency = 1; });
+  h.Publish(10);
+  h.Settle();
+  h.Configure("w", [](Webhook& w) {
+    w.max_concurrency = 5;
+    w.timeout = absl::Seconds(3);
+  });
+  h.Settle();
+  EXPECT_EQ(h.transport->pending_count(), 5);
+  EXPECT_EQ(h.transport->request(0).target->timeout, absl::Seconds(15));
+  EXPECT_EQ(h.transport->request(1).target->timeout, absl::Seconds(3));
+}
+
+TEST(WebhookChangeTest, AnOldVersionDoesNotReplaceANewOne) {
+  EngineHarness h;
+  const Webhook old = h.Configure("w", [](Webhook& w) { w.max_concurrency = 1; });
+  h.Configure("w", [](Webhook& w) { w.max_concurrency = 3; });
+  h.home->RunAll();
+  h.engine->OnWebhook(old, true);
+  h.Publish(10);
+  h.Settle();
+  EXPECT_EQ(h.transport->pending_count(), 3);
+}
+
+// ---- One bad receiver costs no other receiver anything
+
+TEST(IsolationTest, BlackHolesLeaveSlotsToTheOthers) {
+  EngineOptions options;
+  options.max_unrecorded = 200;
+  EngineHarness h(options);
+  std::vector<WebhookId> good;
+  for (int i = 0; i < 95; ++i) h.Configure("hole" + std::to_string(i));
+  for (int i = 0; i < 5; ++i) good.push_back(h.Configure("good" + std::to_string(i)).id);
+  h.Publish(100);
+  // The holes never answer.
+  for (int turn = 0; turn < 200; ++turn) {
+    h.Settle();
+    for (const size_t i : h.transport->Pending()) {
+      if (std::count(good.begin(), good.end(), h.WebhookOf(i)) > 0) h.transport->Succeed(i);
+    }
+  }
+  for (const WebhookId id : good) EXPECT_EQ(h.Pending(id).size(), 0);
+}
+
+TEST(IsolationTest, ProbesOfManyDeadWebhooksLeaveHalfOfTheSlots) {
+  EngineOptions options;
+  options.max_unrecorded = 20;
+  options.failures_to_probe = 1;
+  EngineHarness h(options);
+  for (int i = 0; i < 100; ++i) h.Configure("dead" + std::to_string(i));
+  h.Publish(2);
+  for (int turn = 0; turn < 20; ++turn) {
+    h.Settle();
+    for (const size_t i : h.transport->Pending()) h.transport->Answer(i, Status(500));
+  }
+  h.Advance(absl::Minutes(2));
+  EXPECT_EQ(h.transport->pending_count(), 10);
+  const WebhookId good = h.Configure("good").id;
+  h.Publish();
+  h.Settle();
+  EXPECT_EQ(h.in_flight(good), 1);
+}
+
+}  // namespace
+}  // namespace postrider

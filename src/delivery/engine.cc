@@ -10,6 +10,9 @@ namespace {
 
 // A step ends after this many attempts, so that the owner's other work is not kept waiting.
 constexpr int kMaxRunsPerStep = 256;
+// Due times are wall-clock times: when the clock is set forward while the owner sleeps, what has
+// become due by it is found after this long.
+constexpr absl::Duration kMaxSleep = absl::Seconds(10);
 
 }  // namespace
 
@@ -220,7 +223,9 @@ void Engine::Impl::UnstallProbes() {
 absl::Time Engine::Impl::NextStep() {
   if (!run_.empty() && MaySend()) return now_.wall;
   absl::Time next = absl::InfiniteFuture();
-  if (wall_timers_.next() != TimerSlot::kNever) next = absl::FromUnixMicros(wall_timers_.next());
+  if (wall_timers_.next() != TimerSlot::kNever) {
+    next = std::min(absl::FromUnixMicros(wall_timers_.next()), now_.wall + kMaxSleep);
+  }
   absl::Duration mono = recorder_.next_flush();
   if (mono_timers_.next() != TimerSlot::kNever) {
     mono = std::min(mono, absl::Nanoseconds(mono_timers_.next()));

@@ -263,14 +263,14 @@ void Engine::Impl::OnRecorded(Item* item, const AttemptOutcome& outcome) {
   if (item->retried != nullptr) {
     ReadClocks();
     OwedDelivery retried = std::move(*item->retried);
-    webhook.queue.Drop(item);
+    webhook.queue.Drop(item, retried.attempts);
     memory_.Release(item);
     webhook.backoff_until = -absl::InfiniteDuration();
     Add(webhook, retried);
     return;
   }
   if (outcome.next_state != DeliveryState::kPending || webhook.deleted) {
-    webhook.queue.Drop(item);
+    webhook.queue.Drop(item, outcome.number);
     memory_.Release(item);
     return;
   }
@@ -297,7 +297,7 @@ void Engine::Impl::Return(Item* item, const QueueKey& key) {
       return;
     }
   }
-  queue.Drop(item);
+  queue.Drop(item, item->delivery.attempts);
   queue.LeaveOnDisk(key);
   memory_.Release(item);
 }

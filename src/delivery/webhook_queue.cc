@@ -1,6 +1,7 @@
 #include "src/delivery/webhook_queue.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace postrider {
@@ -76,14 +77,15 @@ void WebhookQueue::Take(Item* item) {
 }
 
 void WebhookQueue::PutBack(Item* item, const QueueKey& key) {
-  Drop(item);
+  Unlink(item);
   item->key = key;
   Push(item);
 }
 
 void WebhookQueue::Remove(Item* item) {
   Erase(item);
-  if (reading()) read_->gone.insert(item->key.id);
+  // No row can tell that its due time is the new one.
+  if (reading()) read_->gone[item->key.id] = std::numeric_limits<int>::max();
 }
 
 Item* WebhookQueue::EvictBack() {
@@ -93,14 +95,18 @@ Item* WebhookQueue::EvictBack() {
   return item;
 }
 
-void WebhookQueue::Drop(Item* item) {
+void WebhookQueue::Drop(Item* item, int attempts) {
+  Unlink(item);
+  if (reading()) read_->gone[item->key.id] = attempts;
+}
+
+void WebhookQueue::Unlink(Item* item) {
   Item*& link = item->prev_busy_ != nullptr ? item->prev_busy_->next_busy_ : busy_list_;
   link = item->next_busy_;
   if (item->next_busy_ != nullptr) item->next_busy_->prev_busy_ = item->prev_busy_;
   item->prev_busy_ = item->next_busy_ = nullptr;
   item->busy = false;
   --busy_;
-  if (reading()) read_->gone.insert(item->key.id);
 }
 
 void WebhookQueue::LeaveOnDisk(const QueueKey& key) {
@@ -114,13 +120,30 @@ OwedKey WebhookQueue::BeginRead() {
   return horizon_.ToOwedKey();
 }
 
+bool WebhookQueue::Knows(OwedDelivery& row,
+                         const absl::flat_hash_map<int64_t, Item*>& in_memory,
+                         const Read& read) const {
+  const auto number = static_cast<int64_t>(row.id);
+  if (const auto found = in_memory.find(number); found != in_memory.end()) {
+    Item* const item = found->second;
+    if (item->recording && row.attempts > item->delivery.attempts) {
+      item->retried = std::make_unique<OwedDelivery>(std::move(row));
+    }
+    return true;
+  }
+  const auto gone = read.gone.find(number);
+  return gone != read.gone.end() && row.attempts < gone->second;
+}
+
 void WebhookQueue::EndRead(OwedPage page, absl::FunctionRef<Item*(OwedDelivery&&)> admit) {
   const auto read = std::move(read_);
-  absl::flat_hash_set<int64_t> known = std::move(read->gone);
-  known.reserve(known.size() + queued() + busy_);
-  for (size_t i = begin_; i < entries_.size(); ++i) known.insert(entries_[i].key.id);
+  absl::flat_hash_map<int64_t, Item*> in_memory;
+  in_memory.reserve(queued() + busy_);
+  for (size_t i = begin_; i < entries_.size(); ++i) {
+    in_memory.emplace(entries_[i].key.id, entries_[i].item);
+  }
   for (Item* item = busy_list_; item != nullptr; item = item->next_busy_) {
-    known.insert(item->key.id);
+    in_memory.emplace(item->key.id, item);
   }
   QueueKey horizon =
       page.complete || page.rows.empty() ? QueueKey::Max() : QueueKey::Of(page.rows.back());
@@ -133,7 +156,7 @@ void WebhookQueue::EndRead(OwedPage page, absl::FunctionRef<Item*(OwedDelivery&&
   for (OwedDelivery& row : page.rows) {
     const QueueKey key = QueueKey::Of(row);
     if (!Covers(key)) break;
-    if (known.contains(key.id)) continue;
+    if (Knows(row, in_memory, *read)) continue;
     Item* const item = admit(std::move(row));
     if (item == nullptr) {
       LeaveOnDisk(key);

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "src/outbox/types.h"
 
@@ -106,8 +106,8 @@ class WebhookQueue {
   // queued -> disk only: removes the greatest and returns it. REQUIRES: queued() > 0.
   Item* EvictBack();
   // busy -> nowhere: its outcome is on disk, or it was no attempt. When it is pending still,
-  // LeaveOnDisk must follow.
-  void Drop(Item* item);
+  // LeaveOnDisk must follow. `attempts`: how many of it are on disk; a row that has fewer is old.
+  void Drop(Item* item, int attempts);
   // A pending delivery of this key is not in memory.
   void LeaveOnDisk(const QueueKey& key);
   // Nothing is known of what is on disk any more.
@@ -117,7 +117,8 @@ class WebhookQueue {
   OwedKey BeginRead();
   bool reading() const { return read_ != nullptr; }
   // The read's answer. Calls `admit` for each row that is not in memory, in order, until it returns
-  // null: then this row and the rest stay on disk. Pushes what it returns.
+  // null: then this row and the rest stay on disk. Pushes what it returns. A row that is newer than
+  // the outcome which is being recorded of it becomes the item's `retried`.
   void EndRead(OwedPage page, absl::FunctionRef<Item*(OwedDelivery&&)> admit);
   // The read failed.
   void AbandonRead() { read_.reset(); }
@@ -129,10 +130,15 @@ class WebhookQueue {
   };
   struct Read {
     QueueKey left_on_disk = QueueKey::Max();
-    absl::flat_hash_set<int64_t> gone;
+    // By number; the attempts that a row of it must have at least to be newer than that.
+    absl::flat_hash_map<int64_t, int> gone;
   };
 
   using Entries = std::vector<Entry>;
+  void Unlink(Item* item);
+  // Whether the row is in memory, or older than what has become of it since.
+  bool Knows(OwedDelivery& row, const absl::flat_hash_map<int64_t, Item*>& in_memory,
+             const Read& read) const;
   Entries::iterator LowerBound(const QueueKey& key);
   void Erase(Item* item);
 

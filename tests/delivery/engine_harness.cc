@@ -1,6 +1,7 @@
 #include "tests/delivery/engine_harness.h"
 
 #include <cstdlib>
+#include <set>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -47,6 +48,19 @@ void EngineHarness::Hear(const Webhook& webhook, bool owed) {
 }
 
 void EngineHarness::OnOwed(std::vector<OwedDelivery> deliveries) {
+  if (leave_on_disk && leave_on_disk()) {
+    std::set<WebhookId> webhooks;
+    for (const OwedDelivery& delivery : deliveries) webhooks.insert(delivery.webhook);
+    home->Post([this, webhooks] {
+      for (const WebhookId id : webhooks) {
+        const std::vector<StartingWebhook> all = store.LoadWebhooks();
+        for (const StartingWebhook& known : all) {
+          if (known.webhook.id == id) Hear(known.webhook, true);
+        }
+      }
+    });
+    return;
+  }
   home->Post([this, deliveries = std::move(deliveries)]() mutable {
     engine->OnOwed(std::move(deliveries));
   });

@@ -59,6 +59,10 @@ class EngineHarness final : public OutboxListener {
   void OnWebhookChanged(const Webhook& webhook) override;
   void OnWebhookDeleted(WebhookId id) override;
 
+  // Says of some commits that their deliveries are not handed to the engine, which is told to look
+  // on disk: what the dispatcher does when too much is on the way.
+  std::function<bool()> leave_on_disk;
+
   FakeClock clock;
   MemoryStore store;
   EngineOptions options;

@@ -22,6 +22,7 @@ constexpr int kActions = 600;
 class World {
  public:
   explicit World(uint64_t seed) : random_(seed), h_(RandomOptions(), seed + 1) {
+    if (OneIn(2)) h_.leave_on_disk = [this] { return OneIn(3); };
     const int webhooks = 1 + Below(5);
     for (int i = 0; i < webhooks; ++i) AddWebhook();
   }
@@ -277,6 +278,7 @@ class World {
   // From now on all goes well: then everything must arrive.
   void Heal() {
     h_.outbox->HoldCommits(false);
+    h_.leave_on_disk = {};
     h_.outbox->FailWrites(0, absl::InternalError("not used"));
     for (int turn = 0; turn < 20000 && !testing::Test::HasFailure(); ++turn) {
       h_.Settle();

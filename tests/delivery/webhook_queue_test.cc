@@ -64,7 +64,7 @@ TEST_F(WebhookQueueTest, FindsWhatIsQueuedOrBusy) {
   EXPECT_EQ(queue.Find(DeliveryId{1}), a);
   EXPECT_EQ(queue.Find(DeliveryId{2}), b);
   EXPECT_EQ(queue.Find(DeliveryId{3}), nullptr);
-  queue.Drop(a);
+  queue.Drop(a, 1);
   EXPECT_EQ(queue.Find(DeliveryId{1}), nullptr);
 }
 
@@ -115,11 +115,34 @@ TEST_F(WebhookQueueTest, ARowThatWasRecordedDuringTheReadIsPassedOver) {
   queue.Take(item);
   queue.LeaveOnDisk({2, 2});
   queue.BeginRead();
-  queue.Drop(item);
+  queue.Drop(item, 1);
   Answer(queue, {Owed(1, 1), Owed(2, 2)}, true);
   EXPECT_EQ(queue.queued(), 1);
   EXPECT_EQ(queue.front()->key.id, 2);
   EXPECT_TRUE(queue.complete());
+}
+
+TEST_F(WebhookQueueTest, ARowThatIsNewerThanWhatWasRecordedCounts) {
+  WebhookQueue queue(true);
+  Item* const dead = New(1, 1);
+  Item* const recording = New(1, 2);
+  for (Item* const item : {dead, recording}) {
+    queue.Push(item);
+    queue.Take(item);
+  }
+  queue.LeaveAllOnDisk();
+  queue.BeginRead();
+  queue.Drop(dead, 1);
+  recording->recording = true;
+  // Both were retried by hand after their first attempt.
+  OwedDelivery first = Owed(5, 1);
+  OwedDelivery second = Owed(5, 2);
+  first.attempts = second.attempts = 1;
+  Answer(queue, {first, second}, true);
+  ASSERT_EQ(queue.queued(), 1);
+  EXPECT_EQ(queue.front()->key, (QueueKey{5, 1}));
+  ASSERT_NE(recording->retried, nullptr);
+  EXPECT_EQ(recording->retried->attempts, 1);
 }
 
 TEST_F(WebhookQueueTest, WhatIsLeftOnDiskDuringTheReadBoundsTheHorizon) {
@@ -197,7 +220,7 @@ TEST_F(WebhookQueueTest, EverythingUpToTheHorizonIsInMemory) {
             busy.pop_back();
             if (below(2) == 0) {
               disk.erase(item->key.id);
-              queue.Drop(item);
+              queue.Drop(item, 1);
               break;
             }
             const QueueKey key{below(50), item->key.id};
@@ -205,7 +228,7 @@ TEST_F(WebhookQueueTest, EverythingUpToTheHorizonIsInMemory) {
             if (queue.Covers(key) && below(4) != 0) {
               queue.PutBack(item, key);
             } else {
-              queue.Drop(item);
+              queue.Drop(item, 1);
               queue.LeaveOnDisk(key);
             }
           }

@@ -1,5 +1,6 @@
 #include "tests/support/manual_executor.h"
 
+#include <iterator>
 #include <utility>
 
 namespace postrider {
@@ -10,13 +11,17 @@ void ManualExecutor::Post(absl::AnyInvocable<void() &&> closure) {
   if (!stopped_) queue_.push_back(std::move(closure));
 }
 
-bool ManualExecutor::RunOne() {
+bool ManualExecutor::RunOne() { return Run(/*newest=*/false); }
+bool ManualExecutor::RunLast() { return Run(/*newest=*/true); }
+
+bool ManualExecutor::Run(bool newest) {
   absl::AnyInvocable<void() &&> closure;
   {
     MutexLock lock(&mutex_);
     if (queue_.empty()) return false;
-    closure = std::move(queue_.front());
-    queue_.pop_front();
+    const auto chosen = newest ? std::prev(queue_.end()) : queue_.begin();
+    closure = std::move(*chosen);
+    queue_.erase(chosen);
   }
   std::move(closure)();
   return true;
@@ -29,7 +34,7 @@ size_t ManualExecutor::RunAll() {
 }
 
 void ManualExecutor::Stop() {
-  std::deque<absl::AnyInvocable<void() &&>> dropped;
+  Queue dropped;
   MutexLock lock(&mutex_);
   stopped_ = true;
   dropped.swap(queue_);

@@ -18,6 +18,8 @@ class ManualExecutor final : public Executor {
 
   // Runs the oldest closure. False when there is none.
   bool RunOne();
+  // Runs the newest closure: as if it had been posted first. False when there is none.
+  bool RunLast();
   // Runs until nothing is left, also what is posted meanwhile. Tells how many it ran.
   size_t RunAll();
 
@@ -28,8 +30,11 @@ class ManualExecutor final : public Executor {
   bool empty() const { return size() == 0; }
 
  private:
+  using Queue = std::deque<absl::AnyInvocable<void() &&>>;
+  bool Run(bool newest);
+
   mutable Mutex mutex_;
-  std::deque<absl::AnyInvocable<void() &&>> queue_ ABSL_GUARDED_BY(mutex_);
+  Queue queue_ ABSL_GUARDED_BY(mutex_);
   bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -2,7 +2,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <filesystem>
+#include <semaphore>
 #include <set>
 #include <string>
 #include <vector>
@@ -51,15 +53,20 @@ TEST(SqliteDurabilityTest, WhatWasAnsweredIsInTheFilesAtThatMoment) {
   EXPECT_EQ(IntegrityOf(copy.File("outbox.db")), "ok");
 }
 
-// Publishes until it is killed, and writes the number of what was answered to the pipe.
+// Publishes until it is killed, so many calls at a time, and writes the number of what was answered
+// to the pipe.
+constexpr ptrdiff_t kCallsUnderWay = 64;
 [[noreturn]] void PublishForever(const std::string& directory, int pipe) {
   const auto outbox = OpenOutbox(TestOptions(directory), SystemClock());
   if (!PutWebhook(*outbox, "hook").ok()) _exit(3);
+  std::counting_semaphore<kCallsUnderWay> free_calls(kCallsUnderWay);
   while (true) {
+    free_calls.acquire();
     std::vector<NewNotification> some(
         7, {"default", "T", std::make_shared<const std::string>(700, 'x'), ""});
-    outbox->Publish(std::move(some), [pipe](auto results) {
-      if (!results.ok()) return;
+    outbox->Publish(std::move(some), [pipe, &free_calls](auto results) {
+      free_calls.release();
+      if (!results.ok()) _exit(6);
       for (const auto& result : *results) {
         if (!result.ok()) _exit(4);
         const auto id = static_cast<int64_t>(result->id);

@@ -34,7 +34,7 @@ PublishCommand::PublishCommand(std::vector<NewNotification> notifications,
 absl::Status PublishCommand::Execute(WriteSession& session, const TransactionContext& context,
                                      Effects* effects) {
   if (!context.admission.ok()) {
-    result_ = context.admission;
+    result_ = Unshared(context.admission);
     ++effects->counts().refused;
     return absl::OkStatus();
   }

@@ -63,11 +63,13 @@ class SqliteOutbox::Impl {
       metrics_.reads.Add();
       std::move(done)(read(**session));
     };
-    const absl::Status refused = readers_->Submit(job, bounded);
+    absl::Status refused = readers_->Submit(job, bounded);
     if (refused.ok()) return;
     metrics_.reads_refused.Add();
     FinishedBatch answer;
-    answer.then = [job = std::move(job), refused]() mutable { std::move(job)(refused); };
+    answer.then = [job = std::move(job), refused = std::move(refused)]() mutable {
+      std::move(job)(std::move(refused));
+    };
     completion_.Post(std::move(answer));
   }
 

@@ -114,7 +114,7 @@ size_t Writer::CommitSome(Commands& commands, size_t begin) {
   FinishedBatch batch;
   size_t end = commands.size();
   if (failed_) {
-    batch.failure = failure_;
+    batch.failure = Unshared(failure_);
   } else {
     end = EndOfTransaction(commands, begin);
     const absl::Duration start = clock_.Monotonic();
@@ -201,7 +201,7 @@ absl::Status Writer::Recover(absl::Status status) {
                                                      status.message(), ")"));
   }
   Fail(status);
-  return failure_;
+  return Unshared(failure_);
 }
 
 void Writer::Fail(const absl::Status& status) {
@@ -214,7 +214,7 @@ void Writer::Fail(const absl::Status& status) {
   queue_.Close();
   // After the answers of this transaction: the owner may end the process.
   FinishedBatch last;
-  last.then = [on_fatal = std::move(on_fatal_), failure = failure_]() mutable {
+  last.then = [on_fatal = std::move(on_fatal_), failure = Unshared(failure_)]() mutable {
     if (on_fatal) std::move(on_fatal)(failure);
   };
   completion_.Post(std::move(last));

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/delivery/retry.h"
 #include "src/delivery/retry_after.h"
+#include "src/delivery/webhook_check.h"
 
 namespace postrider {
 namespace {
@@ -37,8 +38,9 @@ void JudgeFailure(const Webhook& webhook, const OwedDelivery& delivery, absl::Ti
   verdict.retry_after = ParseRetryAfter(result.retry_after, now);
   verdict.delay = std::max(RetryDelay(policy, outcome.budget_attempts, uniform),
                            verdict.retry_after.value_or(absl::ZeroDuration()));
-  outcome.error = ErrorOf(result);
-  outcome.response_body = std::move(result.body);
+  // What a receiver echoes is kept, and shown to whoever may read deliveries.
+  outcome.error = MaskEchoes(webhook.headers, ErrorOf(result));
+  outcome.response_body = MaskEchoes(webhook.headers, std::move(result.body));
   const absl::Time next = now + verdict.delay;
   const bool spent = policy.max_attempts > 0 && outcome.budget_attempts >= policy.max_attempts;
   if (spent || next > outcome.budget_start + policy.max_age) {

@@ -93,6 +93,9 @@ void Engine::Impl::OnWebhook(const Webhook& webhook, bool owed) {
 void Engine::Impl::ApplyConfig(WebhookState& webhook, const Webhook& config) {
   const bool first = webhook.config == nullptr;
   const bool was_enabled = !first && webhook.config->enabled;
+  // Another receiver is not blamed for what the one before did.
+  const bool redirected =
+      !first && (config.url != webhook.config->url || config.headers != webhook.config->headers);
   if (!first && config.version != webhook.config->version) {
     // Its owner has done something about it: it is tried at once.
     webhook.disabling = false;
@@ -110,7 +113,7 @@ void Engine::Impl::ApplyConfig(WebhookState& webhook, const Webhook& config) {
     webhook.disabling = false;
     memory_.EvictTo(webhook, 0);
     webhook.queue.LeaveAllOnDisk();
-  } else if (!first && !was_enabled) {
+  } else if (!first && (!was_enabled || redirected)) {
     // Somebody has seen to it: what was before does not count against it.
     webhook.window = Window(std::max(config.max_concurrency, 1), options_.failures_to_probe);
     if (webhook.failing_since != absl::InfiniteFuture()) {

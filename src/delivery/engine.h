@@ -27,7 +27,8 @@ struct EngineOptions {
   size_t max_unrecorded = 8192;
   // Failures in a row after which a webhook is probed by one delivery at a time.
   int failures_to_probe = 10;
-  // Nothing but failures for this long disables the webhook.
+  // Nothing but failures for this long, and as many in a row as make it probed, disables the
+  // webhook.
   absl::Duration disable_after = absl::Hours(5 * 24);
 };
 
@@ -37,6 +38,8 @@ struct EngineMetrics {
   Counter deliveries_dead;
   Counter webhooks_disabled;
   Counter pages_read;
+  // Reads of owed deliveries that failed, and are made again a second later.
+  Counter page_failures;
   Counter outcome_failures;
   Gauge queued_deliveries;
   Gauge queued_bytes;

@@ -70,6 +70,7 @@ Item* Engine::Impl::AdmitRow(WebhookState& webhook, OwedDelivery& row, bool firs
 
 void Engine::Impl::OnPageRead(WebhookState& webhook, const absl::Status& status) {
   if (!status.ok()) {
+    metrics_.page_failures.Add();
     ReadClocks();
     webhook.read_again = now_.mono + kReadAgain;
     if (absl::IsUnavailable(status)) recorder_.Stop();
@@ -245,7 +246,8 @@ void Engine::Impl::OnFailure(WebhookState& webhook, bool was_probe, const Verdic
   const std::string& error = verdict.outcome.error;
   if (verdict.gone) {
     StartDisabling(webhook, absl::StrCat(error, "; enable the webhook again when it does"));
-  } else if (now_.wall - webhook.failing_since >= options_.disable_after) {
+  } else if (webhook.window.probing() &&
+             now_.wall - webhook.failing_since >= options_.disable_after) {
     StartDisabling(webhook, absl::StrCat("nothing but failures since ",
                                          absl::FormatTime(absl::RFC3339_sec, webhook.failing_since,
                                                           absl::UTCTimeZone()),

@@ -4,12 +4,16 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 
 namespace postrider {
 namespace {
+
+constexpr size_t kMinMaskedBytes = 6;
 
 absl::Status Bad(const char* what) { return absl::InvalidArgumentError(what); }
 
@@ -158,6 +162,16 @@ std::string DisplayValue(const Header& header) {
   return header.value;
 }
 
+std::string MaskEchoes(const std::vector<Header>& headers, std::string text) {
+  for (const Header& header : headers) {
+    const bool sensitive = header.sensitive || IsAlwaysSensitive(header.name);
+    if (sensitive && header.value.size() >= kMinMaskedBytes) {
+      text = absl::StrReplaceAll(text, {{header.value, std::string(kMaskedValue)}});
+    }
+  }
+  return text;
+}
+
 std::vector<WebhookFault> CheckWebhookRequest(const std::string& url,
                                               const std::vector<Header>& headers) {
   std::vector<WebhookFault> faults;
@@ -165,15 +179,18 @@ std::vector<WebhookFault> CheckWebhookRequest(const std::string& url,
     faults.push_back({"url", std::string(parsed.status().message())});
   }
   if (headers.size() > kMaxHeaders) {
-    faults.push_back({"headers", absl::StrCat("has ", headers.size(), " headers, at most ",
-                                              kMaxHeaders, " are allowed")});
+    faults.push_back({absl::StrCat("headers[", kMaxHeaders, "]"),
+                      absl::StrCat("is one too many: there are ", headers.size(),
+                                   " headers, at most ", kMaxHeaders, " are allowed")});
     return faults;
   }
   size_t bytes = 0;
+  std::optional<size_t> too_much;
   for (size_t i = 0; i < headers.size(); ++i) {
     const Header& header = headers[i];
     const std::string path = absl::StrCat("headers[", i, "]");
     bytes += header.name.size() + header.value.size();
+    if (bytes > kMaxHeaderBytes && !too_much) too_much = i;
     if (!IsToken(header.name)) {
       faults.push_back({path + ".name",
                         "must be a token (RFC 9110): letters, digits and "
@@ -186,9 +203,11 @@ std::vector<WebhookFault> CheckWebhookRequest(const std::string& url,
           {path + ".value", "must have no CR, LF, NUL or other control character but tab"});
     }
   }
-  if (bytes > kMaxHeaderBytes) {
-    faults.push_back({"headers", absl::StrCat("has ", bytes, " bytes of names and values, at most ",
-                                              kMaxHeaderBytes, " are allowed")});
+  if (too_much) {
+    faults.push_back(
+        {absl::StrCat("headers[", *too_much, "]"),
+         absl::StrCat("is too much: the headers have ", bytes,
+                      " bytes of names and values, at most ", kMaxHeaderBytes, " are allowed")});
   }
   return faults;
 }

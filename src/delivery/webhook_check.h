@@ -62,4 +62,9 @@ inline constexpr std::string_view kMaskedValue = "***";
 // The value is the header's, or the mask when the header is sensitive.
 std::string DisplayValue(const Header& header);
 
+// The text with every sensitive header value in it masked: what a receiver echoes must not show
+// what is never shown. Values under 6 bytes are no secrets, and masking them would tear up the
+// text.
+std::string MaskEchoes(const std::vector<Header>& headers, std::string text);
+
 }  // namespace postrider

@@ -120,8 +120,7 @@ OwedKey WebhookQueue::BeginRead() {
   return horizon_.ToOwedKey();
 }
 
-bool WebhookQueue::Knows(OwedDelivery& row,
-                         const absl::flat_hash_map<int64_t, Item*>& in_memory,
+bool WebhookQueue::Knows(OwedDelivery& row, const absl::flat_hash_map<int64_t, Item*>& in_memory,
                          const Read& read) const {
   const auto number = static_cast<int64_t>(row.id);
   if (const auto found = in_memory.find(number); found != in_memory.end()) {

@@ -14,8 +14,8 @@
 namespace postrider {
 
 // Hears what was committed, so that it is known in memory without being read back. The calls come
-// one at a time, in the order of the commits, before the callers of those commits are answered. They
-// must be quick and must not block.
+// one at a time, in the order of the commits, before the callers of those commits are answered.
+// They must be quick and must not block.
 class OutboxListener {
  public:
   virtual ~OutboxListener() = default;
@@ -37,17 +37,18 @@ struct StartingWebhook {
 // The durable store of webhooks, notifications, deliveries and attempts.
 //
 // Thread-safe. Every call returns at once, without having waited for the disk, and calls `done`
-// exactly once, later, on a thread of the outbox's own (never inside the call). `done` must be quick
-// and must not block. An OK from a write means that it is durable: it outlives a power cut. An error
-// means that nothing of it was stored, except UNKNOWN: the disk failed at the commit, and the write
-// may or may not be there after the restart.
+// exactly once, later, on a thread of the outbox's own (never inside the call). `done` must be
+// quick and must not block. An OK from a write means that it is durable: it outlives a power cut.
+// An error means that nothing of it was stored, except UNKNOWN: the disk failed at the commit, and
+// the write may or may not be there after the restart.
 //
 // Errors that every write can have:
-//   RESOURCE_EXHAUSTED  the queue is full, the outbox has reached its bound, or the disk is full: try
-//                       again later. Not from RecordOutcomes, but for a full disk.
+//
+//   RESOURCE_EXHAUSTED  the queue is full, the outbox has reached its bound, or the disk is
+//                       full: try again later. Not from RecordOutcomes, but for a full disk.
 //   UNAVAILABLE         the outbox is shutting down.
-//   UNKNOWN             the disk failed: see above. The outbox takes no more writes, and has said so
-//                       to its owner.
+//   UNKNOWN             the disk failed: see above. The outbox takes no more writes, and has
+//                       said so to its owner.
 class Outbox {
  public:
   template <typename T>
@@ -57,8 +58,7 @@ class Outbox {
   // Given the webhook as it is (nothing when there is none), tells what it shall be (nothing:
   // deleted). An error leaves it as it is and becomes the call's answer. Runs between two other
   // writes; must be quick. May run again when the commit is repeated.
-  using Modify =
-      absl::AnyInvocable<absl::StatusOr<std::optional<Webhook>>(std::optional<Webhook>)>;
+  using Modify = absl::AnyInvocable<absl::StatusOr<std::optional<Webhook>>(std::optional<Webhook>)>;
 
   virtual ~Outbox() = default;
 
@@ -69,14 +69,14 @@ class Outbox {
 
   // Stores each notification, with a delivery due at once for every enabled webhook of its tenant
   // that wants its type. The results stand in the order of the notifications. A notification fails
-  // alone with NOT_FOUND (the tenant is unknown: no webhook was ever configured for it, and it is not
-  // `default`) or ALREADY_EXISTS (its key is known with another type or body).
+  // alone with NOT_FOUND (the tenant is unknown: no webhook was ever configured for it, and it is
+  // not `default`) or ALREADY_EXISTS (its key is known with another type or body).
   virtual void Publish(std::vector<NewNotification> notifications,
                        Done<std::vector<absl::StatusOr<Published>>> done) = 0;
 
-  // Reads, changes and writes one webhook in one transaction. Answers the webhook as it is now, or as
-  // it was before it was deleted. A deleted webhook's deliveries become CANCELLED, some time after.
-  // Creating a webhook makes its tenant known.
+  // Reads, changes and writes one webhook in one transaction. Answers the webhook as it is now, or
+  // as it was before it was deleted. A deleted webhook's deliveries become CANCELLED, some time
+  // after. Creating a webhook makes its tenant known.
   virtual void ModifyWebhook(std::string tenant, std::string name, Modify modify,
                              Done<Webhook> done) = 0;
 
@@ -85,14 +85,15 @@ class Outbox {
   virtual void DisableWebhook(WebhookId id, int64_t version, std::string reason,
                               StatusDone done) = 0;
 
-  // Records attempts and what their deliveries become, all in one transaction. A delivery that is no
-  // longer pending keeps its state, unless the attempt succeeded: then it is DELIVERED. Outcomes of
-  // deliveries that are gone are passed over.
+  // Records attempts and what their deliveries become, all in one transaction. A delivery that is
+  // no longer pending keeps its state, unless the attempt succeeded: then it is DELIVERED. Outcomes
+  // of deliveries that are gone are passed over.
   virtual void RecordOutcomes(OutcomeBatch batch, StatusDone done) = 0;
 
-  // Makes a DEAD or CANCELLED delivery PENDING and due now, with a fresh budget; makes a PENDING one
-  // due now. NOT_FOUND when the tenant has none of that id; FAILED_PRECONDITION when it was
-  // delivered or its webhook is deleted.
+  // Makes a DEAD or CANCELLED delivery PENDING and due now, with a fresh budget; makes a PENDING
+  // one due now unless it is due already: then it keeps its place in the queue. NOT_FOUND when the
+  // tenant has none of that id; FAILED_PRECONDITION when it was delivered or its webhook is
+  // deleted.
   virtual void RetryDelivery(std::string tenant, DeliveryId id, Done<Delivery> done) = 0;
 
   // ---- Reads. They see every write whose `done` was called before.

@@ -77,8 +77,8 @@ struct Webhook {
   std::vector<SigningSecret> secrets;
   // Since when nothing but failures came back; InfiniteFuture while all is well.
   absl::Time failing_since = absl::InfiniteFuture();
-  // Set by the outbox: creation, the last change by ModifyWebhook, and a number that grows with each
-  // such change.
+  // Set by the outbox: creation, the last change by ModifyWebhook, and a number that grows with
+  // each such change.
   absl::Time create_time = absl::InfinitePast();
   absl::Time update_time = absl::InfinitePast();
   int64_t version = 0;

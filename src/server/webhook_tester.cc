@@ -7,7 +7,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 #include "src/delivery/request.h"
 #include "src/delivery/webhook_check.h"
 #include "src/server/errors.h"
@@ -16,9 +15,6 @@
 
 namespace postrider {
 namespace {
-
-// Shorter values are no secrets, and masking them would tear up the answer.
-constexpr size_t kMinMaskedBytes = 6;
 
 // Calls `done` once, and gives the place among those under way back. When it is dropped uncalled,
 // since the lane was stopped, `done` hears that.
@@ -109,16 +105,6 @@ bool IsSensitive(const Webhook& webhook, const std::string& name) {
   return false;
 }
 
-// What the receiver echoes must not show what is never shown.
-std::string MaskEchoes(const Webhook& webhook, std::string text) {
-  for (const Header& header : webhook.headers) {
-    if (header.sensitive && header.value.size() >= kMinMaskedBytes) {
-      text = absl::StrReplaceAll(text, {{header.value, std::string(kMaskedValue)}});
-    }
-  }
-  return text;
-}
-
 void FillRequest(const Webhook& webhook, const TransferRequest& request,
                  const TransferResult& result, v1::HttpRequest* proto) {
   proto->set_method("POST");
@@ -144,9 +130,9 @@ void FillResponse(const Webhook& webhook, const TransferResult& result, v1::Http
   for (const HttpHeader& header : result.response_headers) {
     v1::Header* added = proto->add_headers();
     added->set_name(ToUtf8(header.name));
-    added->set_value(ToUtf8(MaskEchoes(webhook, header.value)));
+    added->set_value(ToUtf8(MaskEchoes(webhook.headers, header.value)));
   }
-  proto->set_body(ToUtf8(MaskEchoes(webhook, result.body)));
+  proto->set_body(ToUtf8(MaskEchoes(webhook.headers, result.body)));
   proto->set_body_truncated(result.body_truncated);
 }
 
@@ -157,7 +143,7 @@ v1::ValidationResult DescribeTest(const Webhook& webhook, const TransferRequest&
   v1::ValidationResult proto;
   proto.set_valid(result.error == TransferError::kNone && result.http_status == 200);
   proto.set_http_status(result.error == TransferError::kNone ? result.http_status : 0);
-  proto.set_error(ErrorSentence(result));
+  proto.set_error(MaskEchoes(webhook.headers, ErrorSentence(result)));
   FillRequest(webhook, request, result, proto.mutable_request());
   if (result.error == TransferError::kNone) {
     FillResponse(webhook, result, proto.mutable_response());

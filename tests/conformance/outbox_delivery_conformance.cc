@@ -210,6 +210,18 @@ TEST_P(OutboxConformanceTest, RetryMakesAPendingDeliveryDueNow) {
   EXPECT_EQ(listener_.TakeOwed().size(), 1u);
 }
 
+TEST_P(OutboxConformanceTest, RetryKeepsThePlaceOfWhatIsDueAlready) {
+  const OwedDelivery owed = OweOne();
+  clock_.Advance(absl::Seconds(10));
+  PublishOne();
+  const auto retried = Retry("default", owed.id);
+  ASSERT_TRUE(retried.ok()) << retried.status();
+  EXPECT_EQ(retried->due, owed.due);
+  const OwedPage page = Owed(owed.webhook);
+  ASSERT_EQ(page.rows.size(), 2u);
+  EXPECT_EQ(page.rows[0].id, owed.id);
+}
+
 TEST_P(OutboxConformanceTest, RetryRefusesWhatCannotBeRetried) {
   const OwedDelivery owed = OweOne();
   ASSERT_TRUE(Record({{Outcome(owed, DeliveryState::kDelivered)}, {}}).ok());
@@ -410,7 +422,11 @@ TEST_P(OutboxConformanceTest, DeliveriesAreListedTheNewestFirst) {
             absl::StatusCode::kNotFound);
   EXPECT_EQ(ListDeliveries({.tenant = "t1", .webhook_name = "b"}).status().code(),
             absl::StatusCode::kNotFound);
-  EXPECT_TRUE(ListDeliveries({.tenant = "t1", .notification = ids[0]})->empty());
+  EXPECT_EQ(ListDeliveries({.tenant = "t1", .notification = ids[0]}).status().code(),
+            absl::StatusCode::kNotFound);
+  EXPECT_EQ(
+      ListDeliveries({.tenant = "default", .notification = NotificationId{1}}).status().code(),
+      absl::StatusCode::kNotFound);
 }
 
 TEST_P(OutboxConformanceTest, ADeliveryIsTheTenantsOwn) {

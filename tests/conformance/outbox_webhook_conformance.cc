@@ -262,6 +262,7 @@ TEST_P(OutboxConformanceTest, DisablingKeepsWhatIsOwed) {
   ASSERT_TRUE(events[0].changed.has_value());
   EXPECT_FALSE(events[0].changed->enabled);
   EXPECT_EQ(events[0].changed->disabled_reason, "410 Gone");
+  EXPECT_GT(events[0].changed->version, webhook.version);
   EXPECT_EQ(PublishOne().delivery_count, 0);
   for (int round = 0; round < 2; ++round) {
     const auto read = GetWebhook("default", "hook");

@@ -53,6 +53,15 @@ TEST_F(AttemptTest, EverythingElseIsFailure) {
   EXPECT_NE(Answer(302).outcome.error.find("redirects are not followed"), std::string::npos);
 }
 
+TEST_F(AttemptTest, WhatTheReceiverEchoesOfASecretIsNotKept) {
+  webhook_.headers = {{"Authorization", "Bearer topsecret", false}};
+  TransferResult result;
+  result.http_status = 401;
+  result.body = "you sent Bearer topsecret";
+  const Verdict verdict = Judge(webhook_, delivery_, start_, now_, std::move(result), 0.5);
+  EXPECT_EQ(verdict.outcome.response_body, "you sent ***");
+}
+
 TEST_F(AttemptTest, NoAnswerTellsTheTransportsSentence) {
   TransferResult result;
   result.error = TransferError::kTls;

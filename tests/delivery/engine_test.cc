@@ -321,10 +321,29 @@ TEST_F(BreakerTest, ARetryByHandDoesNotWaitForTheNextProbe) {
 
 TEST_F(BreakerTest, AChangeByTheOwnerIsTriedAtOnce) {
   FailAll();
-  h_.Configure("w", [](Webhook& w) { w.headers.push_back({"X-Key", "right", false}); });
+  h_.Configure("w", [](Webhook& w) { w.timeout = absl::Seconds(3); });
   h_.Settle();
   ASSERT_EQ(h_.in_flight(id_), 1);
+}
+
+TEST_F(BreakerTest, AnotherReceiverIsNotBlamedForTheOneBefore) {
+  FailAll();
+  ASSERT_NE(h_.Stored("w").failing_since, absl::InfiniteFuture());
+  h_.Configure("w", [](Webhook& w) { w.headers.push_back({"X-Key", "right", false}); });
+  h_.Settle();
+  ASSERT_EQ(h_.in_flight(id_), 4);
   EXPECT_EQ(h_.transport->header(h_.transport->Pending()[0], "X-Key"), "right");
+  EXPECT_EQ(h_.Stored("w").failing_since, absl::InfiniteFuture());
+}
+
+TEST_F(BreakerTest, TwoFailuresFarApartDoNotDisable) {
+  h_.transport->Answer(0, Status(500));
+  h_.Settle();
+  ASSERT_NE(h_.Stored("w").failing_since, absl::InfiniteFuture());
+  h_.clock.SetWall(h_.clock.Now() + absl::Hours(24 * 6));
+  h_.transport->Answer(1, Status(500));
+  h_.Settle();
+  EXPECT_TRUE(h_.Stored("w").enabled);
 }
 
 TEST_F(BreakerTest, FailingSinceIsKeptWithTheFirstFailureAndClearedBySuccess) {

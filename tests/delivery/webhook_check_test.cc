@@ -167,14 +167,27 @@ TEST(CheckWebhookRequestTest, BoundsAreExact) {
   std::vector<Header> headers(64, {"X", "y"});
   EXPECT_TRUE(CheckWebhookRequest("http://a/", headers).empty());
   headers.push_back({"X", "y"});
-  EXPECT_EQ(CheckWebhookRequest("http://a/", headers),
-            (Faults{{"headers", "has 65 headers, at most 64 are allowed"}}));
-  headers = {{"Name", std::string(16 * 1024 - 4, 'x')}};
-  EXPECT_TRUE(CheckWebhookRequest("http://a/", headers).empty());
-  headers[0].value += 'x';
   EXPECT_EQ(
       CheckWebhookRequest("http://a/", headers),
-      (Faults{{"headers", "has 16385 bytes of names and values, at most 16384 are allowed"}}));
+      (Faults{{"headers[64]", "is one too many: there are 65 headers, at most 64 are allowed"}}));
+  headers = {{"Name", std::string(16 * 1024 - 4, 'x')}};
+  EXPECT_TRUE(CheckWebhookRequest("http://a/", headers).empty());
+  headers.push_back({"X", ""});
+  headers.push_back({"Y", "z"});
+  EXPECT_EQ(CheckWebhookRequest("http://a/", headers),
+            (Faults{{"headers[1]",
+                     "is too much: the headers have 16387 bytes of names and values, at most 16384 "
+                     "are allowed"}}));
+}
+
+TEST(SensitiveTest, WhatIsEchoedIsMasked) {
+  const std::vector<Header> headers = {{"X-Team", "visible-team", false},
+                                       {"X-Pin", "hidden-pin", true},
+                                       {"Authorization", "Bearer topsecret", false},
+                                       {"X-Short-Token", "short", false}};
+  EXPECT_EQ(MaskEchoes(headers, "visible-team hidden-pin Bearer topsecret short hidden-pin"),
+            "visible-team *** *** short ***");
+  EXPECT_EQ(MaskEchoes({}, "text"), "text");
 }
 
 TEST(SensitiveTest, AlwaysForCredentials) {

@@ -71,6 +71,21 @@ TEST_F(SqliteFailureTest, AFullDiskRefusesAndThenGoesOn) {
   EXPECT_EQ(outbox_->metrics().commit_failures.value(), 3u);
 }
 
+TEST_F(SqliteFailureTest, MaintenanceRestsWhileTheDiskIsFull) {
+  ASSERT_TRUE(PublishOne(*outbox_, "T", "expires").ok());
+  FaultVfs::FailWalWrites(true);
+  clock_.Advance(options_.retention + absl::Hours(1));
+  const auto& metrics = outbox_->metrics();
+  ASSERT_TRUE(Eventually([&] { return metrics.commit_failures.value() > 0; }));
+  // After each of these the writer is idle, and would try again.
+  constexpr int kCalls = 50;
+  for (int i = 0; i < kCalls; ++i) EXPECT_FALSE(PublishOne(*outbox_).ok());
+  EXPECT_LE(metrics.commit_failures.value(), kCalls + 1u);
+  FaultVfs::FailWalWrites(false);
+  clock_.Advance(absl::Seconds(2));
+  EXPECT_TRUE(Eventually([&] { return metrics.rows_expired.value() > 0; }));
+}
+
 TEST_F(SqliteFailureTest, WhatARollbackTakesBackIsForgottenInMemoryToo) {
   ASSERT_TRUE(PutWebhook(*outbox_, "stays", {"A"}).ok());
   ASSERT_TRUE(PutWebhook(*outbox_, "changes", {"A"}).ok());

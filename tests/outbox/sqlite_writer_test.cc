@@ -64,6 +64,30 @@ class SqliteWriterTest : public testing::Test {
   std::unique_ptr<SqliteOutbox> outbox_;
 };
 
+TEST_F(SqliteWriterTest, TheFanOutBoundsATransaction) {
+  constexpr int kHooks = 50;
+  for (int i = 0; i < kHooks; ++i) {
+    ASSERT_TRUE(PutWebhook(*outbox_, "hook-" + std::to_string(i)).ok());
+  }
+  const uint64_t commits = outbox_->metrics().commits.value();
+  Event go_on, held, answered;
+  Hold(&go_on, &held);
+  constexpr int kCalls = 4;
+  constexpr int kNotifications = 100;
+  std::atomic<int> left{kCalls};
+  for (int i = 0; i < kCalls; ++i) {
+    outbox_->Publish(std::vector<NewNotification>(kNotifications, Some()), [&](auto results) {
+      EXPECT_TRUE(results.ok());
+      if (--left == 0) answered.Set();
+    });
+  }
+  go_on.Set();
+  answered.Wait();
+  EXPECT_EQ(listener_.owed, kCalls * kNotifications * kHooks);
+  // The one that was held, and one for each call, though their notifications are few.
+  EXPECT_EQ(outbox_->metrics().commits.value() - commits, kCalls + 1u);
+}
+
 TEST_F(SqliteWriterTest, WhatWaitsIsCommittedTogether) {
   ASSERT_TRUE(PutWebhook(*outbox_, "hook").ok());
   const uint64_t commits = outbox_->metrics().commits.value();

@@ -124,6 +124,7 @@ void MemoryStore::DisableWebhook(WebhookId id, int64_t version, const std::strin
   if (it == webhooks_.end() || it->second.version != version) return;
   it->second.enabled = false;
   it->second.disabled_reason = reason;
+  it->second.version = ++last_version_;
   if (listener != nullptr) listener->OnWebhookChanged(it->second);
 }
 
@@ -166,11 +167,14 @@ absl::StatusOr<Delivery> MemoryStore::RetryDelivery(const std::string& tenant, D
   if (webhooks_.count(row.delivery.webhook) == 0) {
     return absl::FailedPreconditionError("the delivery's webhook is deleted");
   }
-  if (row.delivery.state != DeliveryState::kPending) {
+  absl::Time due = now;
+  if (row.delivery.state == DeliveryState::kPending) {
+    due = std::min(due, row.delivery.due);
+  } else {
     row.budget_attempts = 0;
     row.budget_start = absl::InfiniteFuture();
   }
-  SetState(row, DeliveryState::kPending, now, now);
+  SetState(row, DeliveryState::kPending, due, now);
   if (listener != nullptr) listener->OnOwed({Owed(row)});
   return row.delivery;
 }
@@ -299,6 +303,10 @@ absl::StatusOr<DeliveryPage> MemoryStore::ListDeliveries(const DeliveryFilter& f
     const auto found = GetWebhook(filter.tenant, filter.webhook_name);
     if (!found.ok()) return found.status();
     webhook = found->id;
+  }
+  if (filter.notification) {
+    const auto found = GetNotification(filter.tenant, *filter.notification);
+    if (!found.ok()) return found.status();
   }
   DeliveryPage page;
   page.next_before = ReadPage<DeliveryId>(

@@ -65,9 +65,9 @@ DisableWebhookCommand::DisableWebhookCommand(WebhookId id, int64_t version, std:
       version_(version),
       reason_(std::move(reason)) {}
 
-absl::Status DisableWebhookCommand::Execute(WriteSession& session, const TransactionContext&,
-                                            Effects* effects) {
-  return session.DisableWebhook(id_, version_, reason_, effects);
+absl::Status DisableWebhookCommand::Execute(WriteSession& session,
+                                            const TransactionContext& context, Effects* effects) {
+  return session.DisableWebhook(id_, version_, reason_, context.now, effects);
 }
 
 RecordOutcomesCommand::RecordOutcomesCommand(OutcomeBatch batch, Outbox::StatusDone done)

@@ -69,7 +69,13 @@ absl::Status EnsureDirectory(const std::string& directory) {
   for (size_t at = 1; at <= directory.size(); ++at) {
     if (at != directory.size() && directory[at] != '/') continue;
     const std::string part = directory.substr(0, at);
-    if (mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) {
+    if (mkdir(part.c_str(), 0700) == 0) {
+      // Else a power cut could take the directory with all that was acknowledged in it.
+      const size_t slash = part.rfind('/');
+      const std::string parent = slash == std::string::npos ? "." : part.substr(0, slash);
+      absl::Status synced = SyncPath(parent.empty() ? "/" : parent);
+      if (!synced.ok()) return synced;
+    } else if (errno != EEXIST) {
       return ErrnoStatus("creating the directory", part);
     }
   }

@@ -196,17 +196,20 @@ absl::Status DeliveryTable::Retry(const std::string& tenant, DeliveryId id, absl
   if (delivery.state != DeliveryState::kPending) {
     row->budget_attempts = 0;
     row->budget_start = absl::InfiniteFuture();
+    delivery.due = now;
   }
   delivery.state = DeliveryState::kPending;
-  delivery.due = now;
+  // What is due already keeps its place in the queue.
+  delivery.due = std::min(delivery.due, now);
   delivery.end_time = absl::InfiniteFuture();
-  retry_.Bind(id, ToMicros(now), row->budget_attempts, ToNullableMicros(row->budget_start));
+  retry_.Bind(id, ToMicros(delivery.due), row->budget_attempts,
+              ToNullableMicros(row->budget_start));
   RETURN_IF_ERROR(retry_.Run());
 
   OwedDelivery owed{id,
                     delivery.webhook,
                     delivery.notification,
-                    now,
+                    delivery.due,
                     delivery.attempts,
                     row->budget_attempts,
                     row->budget_start,

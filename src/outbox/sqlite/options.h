@@ -12,8 +12,8 @@ namespace postrider {
 struct SqliteOutboxOptions {
   // Made for its owner alone when it is not there. Holds outbox.db, its log, and the lock.
   std::string data_directory;
-  // What the rows may take before publishing is refused. The log comes on top (platform.md's rules
-  // keep it near 16 MiB), and what deliveries that were taken still need.
+  // What the rows may take before publishing is refused. The log comes on top (near 16 MiB, by the
+  // writer's checkpoints), and what deliveries that were taken still need.
   int64_t max_bytes = int64_t{16} << 30;
   // Publishing is refused while the disk has less room than this.
   uint64_t min_free_bytes = uint64_t{256} << 20;

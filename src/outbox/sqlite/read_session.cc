@@ -99,7 +99,7 @@ absl::Status ReadSession::Prepare() {
                                             " WHERE id >= ? AND id < ? ORDER BY id DESC")));
   ASSIGN_OR_RETURN(notification_deliveries_,
                    db_.Prepare("SELECT first_delivery_id, delivery_count FROM notification"
-                               " WHERE id = ? AND delivery_count > 0"));
+                               " WHERE id = ? AND tenant_id = ?"));
   ASSIGN_OR_RETURN(list_deliveries_, db_.Prepare("SELECT id, webhook_id, state FROM delivery"
                                                  " WHERE id >= ? AND id < ? ORDER BY id DESC"));
   ASSIGN_OR_RETURN(
@@ -287,14 +287,12 @@ absl::StatusOr<DeliveryWithAttempts> ReadSession::GetDelivery(const std::string&
   return DeliveryWithAttempts{std::move(row->delivery), std::move(attempts)};
 }
 
-absl::Status ReadSession::NarrowToNotification(NotificationId id, IdRange* range) {
+absl::Status ReadSession::NarrowToNotification(NotificationId id, int64_t tenant_id,
+                                               IdRange* range) {
   const ResetOnExit reset(notification_deliveries_);
-  notification_deliveries_.Bind(id);
+  notification_deliveries_.Bind(id, tenant_id);
   ASSIGN_OR_RETURN(const bool found, notification_deliveries_.Next());
-  if (!found) {
-    *range = {};
-    return absl::OkStatus();
-  }
+  if (!found) return absl::NotFoundError("the tenant has no notification of this id");
   const int64_t first = notification_deliveries_.Int(0);
   range->first = std::max(range->first, first);
   range->end = std::min(range->end, first + notification_deliveries_.Int(1));
@@ -319,7 +317,9 @@ absl::StatusOr<DeliveryPage> ReadSession::ListDeliveries(const DeliveryFilter& f
   std::optional<int64_t> before;
   if (filter.before) before = static_cast<int64_t>(*filter.before);
   IdRange range = RangeOf(filter.start, filter.end, before);
-  if (filter.notification) RETURN_IF_ERROR(NarrowToNotification(*filter.notification, &range));
+  if (filter.notification) {
+    RETURN_IF_ERROR(NarrowToNotification(*filter.notification, tenant_id, &range));
+  }
   Statement* row = &list_deliveries_;
   if (filter.webhook_name.empty()) {
     row->Bind(range.first, range.end);

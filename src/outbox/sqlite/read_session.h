@@ -57,7 +57,7 @@ class ReadSession {
   absl::StatusOr<int64_t> TenantId(const std::string& tenant);
   // The numbers that were given out in a range of time, and are below `before`.
   static IdRange RangeOf(absl::Time start, absl::Time end, std::optional<int64_t> before);
-  absl::Status NarrowToNotification(NotificationId id, IdRange* range);
+  absl::Status NarrowToNotification(NotificationId id, int64_t tenant_id, IdRange* range);
   absl::StatusOr<bool> WebhookIsOf(WebhookId id, int64_t tenant_id,
                                    std::unordered_map<WebhookId, bool>* known);
 

@@ -18,8 +18,8 @@ absl::Status ReaderPool::Submit(Job& job, bool bounded) {
   if (bounded && jobs_.size() >= max_queued_) {
     return absl::ResourceExhaustedError("too many reads wait for the disk: try again in a moment");
   }
-  jobs_.push_back(std::move(job));
-  queued_.Set(static_cast<int64_t>(jobs_.size()));
+  (bounded ? jobs_ : first_).push_back(std::move(job));
+  ReportQueued();
   submitted_.Signal();
   return absl::OkStatus();
 }
@@ -40,11 +40,12 @@ void ReaderPool::Loop(std::unique_ptr<ReadSession> session) {
     Job job;
     {
       MutexLock lock(&mutex_);
-      while (jobs_.empty() && !closed_) submitted_.Wait(&mutex_);
-      if (jobs_.empty()) return;
-      job = std::move(jobs_.front());
-      jobs_.pop_front();
-      queued_.Set(static_cast<int64_t>(jobs_.size()));
+      while (empty() && !closed_) submitted_.Wait(&mutex_);
+      if (empty()) return;
+      std::deque<Job>& jobs = first_.empty() ? jobs_ : first_;
+      job = std::move(jobs.front());
+      jobs.pop_front();
+      ReportQueued();
     }
     std::move(job)(session.get());
   }

@@ -28,7 +28,8 @@ class ReaderPool {
   ReaderPool& operator=(const ReaderPool&) = delete;
 
   // OK when it took the job. Otherwise `job` is untouched: RESOURCE_EXHAUSTED when the queue is
-  // full and the job `bounded`, UNAVAILABLE after Close.
+  // full and the job `bounded`, UNAVAILABLE after Close. What is not bounded, since its producer
+  // bounds it, comes first: however many lists are asked for, deliveries are read.
   absl::Status Submit(Job& job, bool bounded);
 
   // Takes no more, runs what waits, and ends the threads. Idempotent.
@@ -36,12 +37,19 @@ class ReaderPool {
 
  private:
   void Loop(std::unique_ptr<ReadSession> session);
+  bool empty() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return first_.empty() && jobs_.empty();
+  }
+  void ReportQueued() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    queued_.Set(static_cast<int64_t>(first_.size() + jobs_.size()));
+  }
 
   const size_t max_queued_;
   Gauge& queued_;
 
   Mutex mutex_;
   CondVar submitted_;
+  std::deque<Job> first_ ABSL_GUARDED_BY(mutex_);
   std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 

@@ -169,11 +169,12 @@ absl::StatusOr<int64_t> WriteSession::TenantId(const std::string& tenant) {
 }
 
 absl::Status WriteSession::DisableWebhook(WebhookId id, int64_t version, const std::string& reason,
-                                          Effects* effects) {
+                                          absl::Time now, Effects* effects) {
   ASSIGN_OR_RETURN(std::optional<Webhook> webhook, webhook_reader_.Find(id));
   if (!webhook || webhook->version != version) return absl::OkStatus();
   webhook->enabled = false;
   webhook->disabled_reason = reason;
+  webhook->version = versions_.Next(now);
   RETURN_IF_ERROR(webhooks_.Update(*webhook));
   routing_.Remove(id);
   effects->Changed(*std::move(webhook));

@@ -46,7 +46,7 @@ class WriteSession {
                              Outbox::Modify& modify, absl::Time now, Effects* effects,
                              absl::StatusOr<Webhook>* result);
   absl::Status DisableWebhook(WebhookId id, int64_t version, const std::string& reason,
-                              Effects* effects);
+                              absl::Time now, Effects* effects);
   absl::Status Record(const OutcomeBatch& batch, absl::Time now);
   absl::Status Retry(const std::string& tenant, DeliveryId id, absl::Time now, Effects* effects,
                      absl::StatusOr<Delivery>* result) {

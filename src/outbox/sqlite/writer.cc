@@ -27,6 +27,8 @@ constexpr absl::Duration kDiskCheckInterval = absl::Milliseconds(100);
 // Under load, maintenance takes at most a fifth of the time.
 constexpr int kBusyShare = 4;
 constexpr absl::Duration kMinBusyPause = absl::Milliseconds(5);
+// Deleting needs room in the log first: when there is none it is tried again after this long.
+constexpr absl::Duration kMaintenanceAgain = absl::Seconds(1);
 
 absl::Time ToMicrosecond(absl::Time time) { return absl::FromUnixMicros(absl::ToUnixMicros(time)); }
 
@@ -48,7 +50,9 @@ Writer::Writer(const SqliteOutboxOptions& options, const Clock& clock,
 
 void Writer::Submit(std::unique_ptr<Command> command, bool bounded) {
   const size_t bytes = command->bytes();
+  metrics_.queued_writes.Add(1);
   if (bounded ? queue_.TryPush(command, bytes) : queue_.PushUnbounded(command, bytes)) return;
+  metrics_.queued_writes.Add(-1);
   FinishedBatch refused;
   if (failed_) {
     refused.failure = absl::UnknownError(
@@ -79,12 +83,14 @@ void Writer::Close() {
 
 void Writer::Loop() {
   Commands commands;
+  // What cannot be read here is found, and told, by the first write.
+  ReportSizes().IgnoreError();
   while (queue_.TakeAll(&commands, IdleTimeout())) {
-    metrics_.queued_writes.Set(static_cast<int64_t>(commands.size()));
     for (size_t next = 0; next < commands.size();) {
-      next = CommitSome(commands, next);
+      const size_t end = CommitSome(commands, next);
+      metrics_.queued_writes.Add(-static_cast<int64_t>(end - next));
+      next = end;
       CheckpointWhenLarge();
-      metrics_.queued_writes.Set(static_cast<int64_t>(commands.size() - next));
     }
     if (commands.empty()) Idle();
   }
@@ -92,7 +98,7 @@ void Writer::Loop() {
 
 absl::Duration Writer::IdleTimeout() const {
   if (failed_) return absl::InfiniteDuration();
-  if (session_->MaintenanceDue(clock_.Monotonic())) return absl::ZeroDuration();
+  if (MaintenanceDue()) return absl::ZeroDuration();
   if (session_->wal_pages() > 0) return std::min(kCheckpointIdle, options_.idle_interval);
   return options_.idle_interval;
 }
@@ -119,7 +125,7 @@ size_t Writer::CommitSome(Commands& commands, size_t begin) {
     end = EndOfTransaction(commands, begin);
     const absl::Duration start = clock_.Monotonic();
     Effects effects;
-    const absl::Status status = RunTransaction(commands, begin, end, &effects);
+    const absl::Status status = RunTransaction(commands, begin, &end, &effects);
     if (status.ok()) {
       metrics_.commit_latency.Observe(absl::ToDoubleSeconds(clock_.Monotonic() - start));
       metrics_.commits.Add();
@@ -136,23 +142,29 @@ size_t Writer::CommitSome(Commands& commands, size_t begin) {
   return end;
 }
 
-absl::Status Writer::RunTransaction(Commands& commands, size_t begin, size_t end,
+absl::Status Writer::RunTransaction(Commands& commands, size_t begin, size_t* end,
                                     Effects* effects) {
   RETURN_IF_ERROR(session_->Begin());
   TransactionContext context;
   // As precise as it is stored, so that what is told in memory is what is on disk.
   context.now = ToMicrosecond(clock_.Now());
   context.admission = Admission();
-  for (size_t i = begin; i < end; ++i) {
+  for (size_t i = begin; i < *end; ++i) {
     RETURN_IF_ERROR(commands[i]->Execute(*session_, context, effects));
+    if (effects->counts().deliveries >= kTransactionRows) *end = i + 1;
   }
   const absl::Duration before = clock_.Monotonic();
-  if (before >= next_busy_slice_ && session_->MaintenanceDue(before)) {
+  if (before >= next_busy_slice_ && MaintenanceDue()) {
     RETURN_IF_ERROR(Maintain(context.now, effects));
     const absl::Duration after = clock_.Monotonic();
     next_busy_slice_ = after + std::max(kMinBusyPause, kBusyShare * (after - before));
   }
   return session_->Commit();
+}
+
+bool Writer::MaintenanceDue() const {
+  const absl::Duration now = clock_.Monotonic();
+  return now >= next_maintenance_ && session_->MaintenanceDue(now);
 }
 
 absl::Status Writer::Maintain(absl::Time now, Effects* effects) {
@@ -163,7 +175,7 @@ absl::Status Writer::Maintain(absl::Time now, Effects* effects) {
   return absl::OkStatus();
 }
 
-absl::Status Writer::Admission() {
+absl::Status Writer::ReportSizes() {
   const absl::Duration now = clock_.Monotonic();
   if (now >= next_disk_check_) {
     const absl::StatusOr<uint64_t> free = DiskFreeBytes(options_.data_directory);
@@ -174,17 +186,23 @@ absl::Status Writer::Admission() {
   }
   const absl::StatusOr<WriteSession::Size> size = session_->ReadSize();
   if (!size.ok()) return size.status();
+  used_bytes_ = size->used_bytes;
   metrics_.file_bytes.Set(size->file_bytes);
   metrics_.used_bytes.Set(size->used_bytes);
   metrics_.wal_bytes.Set(session_->wal_pages() * session_->page_bytes());
+  return absl::OkStatus();
+}
+
+absl::Status Writer::Admission() {
+  RETURN_IF_ERROR(ReportSizes());
   if (disk_free_bytes_ < options_.min_free_bytes) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "the disk of ", options_.data_directory, " has ", disk_free_bytes_ >> 20, " MiB left and ",
         options_.min_free_bytes >> 20, " MiB are kept free: make room there; deliveries go on"));
   }
-  if (size->used_bytes >= options_.max_bytes) {
+  if (used_bytes_ >= options_.max_bytes) {
     return absl::ResourceExhaustedError(absl::StrCat(
-        "the outbox holds ", size->used_bytes >> 20, " MiB of at most ", options_.max_bytes >> 20,
+        "the outbox holds ", used_bytes_ >> 20, " MiB of at most ", options_.max_bytes >> 20,
         " MiB: try again when older notifications have been delivered and expired, or raise the "
         "bound"));
   }
@@ -195,6 +213,7 @@ absl::Status Writer::Recover(absl::Status status) {
   metrics_.commit_failures.Add();
   const absl::Status rolled_back = session_->Rollback();
   if (status.code() == absl::StatusCode::kResourceExhausted && rolled_back.ok()) {
+    next_maintenance_ = clock_.Monotonic() + kMaintenanceAgain;
     return absl::ResourceExhaustedError(absl::StrCat("the disk of ", options_.data_directory,
                                                      " is full, nothing was stored: make room "
                                                      "there and try again (",
@@ -232,8 +251,10 @@ void Writer::Count(const TransactionCounts& counts) {
 
 void Writer::Idle() {
   if (failed_) return;
-  if (!session_->MaintenanceDue(clock_.Monotonic())) {
+  if (!MaintenanceDue()) {
     if (session_->wal_pages() > 0) RunCheckpoint(Database::Checkpoint::kPassive);
+    // The disk fills and empties without us.
+    ReportSizes().IgnoreError();
     return;
   }
   Effects effects;

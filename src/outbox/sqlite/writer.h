@@ -53,9 +53,12 @@ class Writer {
   // not.
   size_t CommitSome(Commands& commands, size_t begin);
   size_t EndOfTransaction(const Commands& commands, size_t begin) const;
-  absl::Status RunTransaction(Commands& commands, size_t begin, size_t end, Effects* effects);
+  // Lowers `end` when the deliveries of those before are as many as a transaction should write.
+  absl::Status RunTransaction(Commands& commands, size_t begin, size_t* end, Effects* effects);
+  bool MaintenanceDue() const;
   absl::Status Maintain(absl::Time now, Effects* effects);
   absl::Status Admission();
+  absl::Status ReportSizes();
   // A transaction failed. Says what its callers are told, and ends the writer when it must.
   absl::Status Recover(absl::Status status);
   void Fail(const absl::Status& status);
@@ -83,8 +86,11 @@ class Writer {
   absl::Status failure_;
   uint64_t disk_free_bytes_ = 0;
   absl::Duration next_disk_check_ = -absl::InfiniteDuration();
+  int64_t used_bytes_ = 0;
   // Maintenance waits until then while there is other work.
   absl::Duration next_busy_slice_ = -absl::InfiniteDuration();
+  // And until then in any case: the disk was full.
+  absl::Duration next_maintenance_ = -absl::InfiniteDuration();
 
   std::thread thread_;
 };

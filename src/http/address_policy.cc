@@ -17,51 +17,58 @@ namespace {
 
 struct SpecialRange {
   const char* cidr;
-  // As it stands in "is a ... address".
+  // As it stands in "is ... address".
   const char* kind;
 };
 
 // IANA's special-purpose registries (RFC 6890 and its updates, as of 2024), multicast, and the
-// addresses at which clouds serve their metadata. The first that contains an address names it.
+// addresses at which clouds serve their metadata, also where they are public ones. The first that
+// contains an address names it.
 constexpr SpecialRange kV4Ranges[] = {
-    {"169.254.169.254/32", "cloud metadata"},
-    {"100.100.100.200/32", "cloud metadata"},
-    {"0.0.0.0/8", "unspecified"},
-    {"10.0.0.0/8", "private"},
-    {"100.64.0.0/10", "carrier-grade NAT"},
-    {"127.0.0.0/8", "loopback"},
-    {"169.254.0.0/16", "link-local"},
-    {"172.16.0.0/12", "private"},
-    {"192.0.0.0/24", "protocol assignment"},
-    {"192.0.2.0/24", "documentation"},
-    {"192.88.99.0/24", "6to4 relay"},
-    {"192.168.0.0/16", "private"},
-    {"198.18.0.0/15", "benchmarking"},
-    {"198.51.100.0/24", "documentation"},
-    {"203.0.113.0/24", "documentation"},
-    {"224.0.0.0/4", "multicast"},
-    {"255.255.255.255/32", "broadcast"},
-    {"240.0.0.0/4", "reserved"},
+    {"169.254.169.254/32", "a cloud metadata"},
+    {"100.100.100.200/32", "a cloud metadata"},
+    {"168.63.129.16/32", "a cloud metadata"},
+    {"0.0.0.0/8", "an unspecified"},
+    {"10.0.0.0/8", "a private"},
+    {"100.64.0.0/10", "a carrier-grade NAT"},
+    {"127.0.0.0/8", "a loopback"},
+    {"169.254.0.0/16", "a link-local"},
+    {"172.16.0.0/12", "a private"},
+    {"192.0.0.0/24", "a protocol assignment"},
+    {"192.0.2.0/24", "a documentation"},
+    {"192.88.99.0/24", "a 6to4 relay"},
+    {"192.168.0.0/16", "a private"},
+    {"198.18.0.0/15", "a benchmarking"},
+    {"198.51.100.0/24", "a documentation"},
+    {"203.0.113.0/24", "a documentation"},
+    {"224.0.0.0/4", "a multicast"},
+    {"255.255.255.255/32", "a broadcast"},
+    {"240.0.0.0/4", "a reserved"},
 };
 
 constexpr SpecialRange kV6Ranges[] = {
-    {"fd00:ec2::254/128", "cloud metadata"},
-    {"::/128", "unspecified"},
-    {"::1/128", "loopback"},
-    {"::/96", "IPv4-compatible"},
-    {"64:ff9b::/96", "NAT64"},
-    {"64:ff9b:1::/48", "NAT64"},
-    {"100::/64", "discard-only"},
-    {"2001::/32", "Teredo"},
-    {"2001::/23", "protocol assignment"},
-    {"2001:db8::/32", "documentation"},
-    {"2002::/16", "6to4"},
-    {"3fff::/20", "documentation"},
-    {"5f00::/16", "segment routing"},
-    {"fc00::/7", "private"},
-    {"fe80::/10", "link-local"},
-    {"fec0::/10", "site-local"},
-    {"ff00::/8", "multicast"},
+    {"fd00:ec2::254/128", "a cloud metadata"},
+    {"fd20:ce::254/128", "a cloud metadata"},
+    {"::/128", "an unspecified"},
+    {"::1/128", "a loopback"},
+    {"::/96", "an IPv4-compatible"},
+    {"64:ff9b::/96", "an NAT64"},
+    {"64:ff9b:1::/48", "an NAT64"},
+    {"100::/64", "a discard-only"},
+    {"2001::/32", "a Teredo"},
+    {"2001::/23", "a protocol assignment"},
+    {"2001:db8::/32", "a documentation"},
+    {"2002::/16", "a 6to4"},
+    {"3fff::/20", "a documentation"},
+    {"5f00::/16", "a segment routing"},
+    {"fc00::/7", "a private"},
+    {"fe80::/10", "a link-local"},
+    {"fec0::/10", "a site-local"},
+    {"ff00::/8", "a multicast"},
+    // All but 2000::/3: nobody has been given an address there.
+    {"::/3", "a reserved"},
+    {"4000::/2", "a reserved"},
+    {"8000::/1", "a reserved"},
 };
 
 struct ParsedRange {
@@ -127,9 +134,11 @@ absl::StatusOr<IpAddress> IpAddress::FromSockaddr(const sockaddr* address) {
 
 absl::StatusOr<IpAddress> IpAddress::Parse(std::string_view text) {
   const std::string terminated(text);
+  // inet_pton would not see what follows a NUL.
+  const bool whole = terminated.find('\0') == std::string::npos;
   IpAddress ip;
-  if (inet_pton(AF_INET, terminated.c_str(), ip.bytes.data()) == 1) return ip;
-  if (inet_pton(AF_INET6, terminated.c_str(), ip.bytes.data()) == 1) {
+  if (whole && inet_pton(AF_INET, terminated.c_str(), ip.bytes.data()) == 1) return ip;
+  if (whole && inet_pton(AF_INET6, terminated.c_str(), ip.bytes.data()) == 1) {
     ip.is_v6 = true;
     return ip;
   }
@@ -186,7 +195,7 @@ absl::Status AddressPolicy::Judge(const IpAddress& address) const {
   }
   const std::string text = judged.ToString();
   return absl::PermissionDeniedError(
-      absl::StrCat(text, " is a ", kind,
+      absl::StrCat(text, " is ", kind,
                    " address, and requests to such are refused; to allow it, start the server with "
                    "--allow-network ",
                    text, judged.is_v6 ? "/128" : "/32"));

@@ -31,9 +31,16 @@ void Require(CURLcode code) {
   std::abort();
 }
 
-std::string HeaderLine(const std::string& name, const std::string& value) {
-  // libcurl takes "Name:" for "do not send it" and "Name;" for "send it empty".
-  return value.empty() ? absl::StrCat(name, ";") : absl::StrCat(name, ": ", value);
+void SetHeaderLine(const std::string& name, const std::string& value, std::string* line) {
+  line->assign(name);
+  // libcurl takes "Name:" with nothing but blanks for "do not send it", and "Name;" for "send it
+  // empty".
+  if (absl::StripAsciiWhitespace(value).empty()) {
+    *line += ';';
+  } else {
+    *line += ": ";
+    *line += value;
+  }
 }
 
 struct CurlUrlDeleter {
@@ -67,7 +74,7 @@ CurlTarget::CurlTarget(std::shared_ptr<const HttpTarget> http_target)
   for (const HttpHeader& header : target->headers) {
     gives_content_type |= absl::EqualsIgnoreCase(header.name, "Content-Type");
     gives_accept |= absl::EqualsIgnoreCase(header.name, "Accept");
-    lines_.push_back(HeaderLine(header.name, header.value));
+    SetHeaderLine(header.name, header.value, &lines_.emplace_back());
     nodes_.push_back({lines_.back().data(), nullptr});
     if (nodes_.size() > 1) nodes_[nodes_.size() - 2].next = &nodes_.back();
   }
@@ -179,13 +186,7 @@ void CurlHandle::AddHeaderNode(const std::string& name, const std::string& value
     for (size_t i = 0; i < line_count_; ++i) nodes_[i].data = lines_[i].data();
   }
   std::string& line = lines_[line_count_++];
-  line.assign(name);
-  if (value.empty()) {
-    line += ';';
-  } else {
-    line += ": ";
-    line += value;
-  }
+  SetHeaderLine(name, value, &line);
   nodes_.push_back({line.data(), nullptr});
 }
 
@@ -307,6 +308,13 @@ bool CurlHandle::opened_connection() const {
   return connects > 0;
 }
 
+bool CurlHandle::began_request() const {
+  // Not the time of connecting: that is 0 on a reused connection, too.
+  curl_off_t pretransfer_us = 0;
+  curl_easy_getinfo(easy_, CURLINFO_PRETRANSFER_TIME_T, &pretransfer_us);
+  return pretransfer_us > 0;
+}
+
 bool CurlHandle::WasStale(CURLcode code) const {
   return (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING) &&
          header_bytes_ == 0 && !opened_connection();
@@ -314,10 +322,7 @@ bool CurlHandle::WasStale(CURLcode code) const {
 
 bool CurlHandle::FailedToConnect(CURLcode code) const {
   if (!refusal_.ok()) return false;
-  if (code == CURLE_COULDNT_CONNECT) return true;
-  curl_off_t connect_time = 0;
-  curl_easy_getinfo(easy_, CURLINFO_CONNECT_TIME_T, &connect_time);
-  return code == CURLE_OPERATION_TIMEDOUT && connect_time == 0;
+  return code == CURLE_COULDNT_CONNECT || (code == CURLE_OPERATION_TIMEDOUT && !began_request());
 }
 
 TransferResult CurlHandle::Finish(CURLcode code) {
@@ -359,6 +364,10 @@ std::string CurlHandle::Explain(CURLcode code, TransferError* error) const {
       return absl::StrCat("no secure connection to ", peer, ": ", detail,
                           "; give the receiver a certificate for that host from an authority "
                           "that this machine trusts");
+    case CURLE_SSL_CACERT_BADFILE:
+      *error = TransferError::kTls;
+      return absl::StrCat("no secure connection to ", peer, ": ", detail,
+                          "; give the server a readable PEM file of certificate authorities");
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
     case CURLE_GOT_NOTHING:
@@ -380,20 +389,24 @@ std::string CurlHandle::Explain(CURLcode code, TransferError* error) const {
 }
 
 std::string CurlHandle::ExplainTimeout() const {
-  curl_off_t connect_us = 0;
-  curl_easy_getinfo(easy_, CURLINFO_CONNECT_TIME_T, &connect_us);
   curl_off_t total_us = 0;
   curl_easy_getinfo(easy_, CURLINFO_TOTAL_TIME_T, &total_us);
   const double seconds = static_cast<double>(total_us) / 1e6;
-  if (connect_us == 0) {
+  if (began_request()) {
     return absl::StrFormat(
-        "no connection to %s within %.1f s; check the host and port of the URL, and the firewalls "
-        "on the way",
+        "%s was connected, but its answer was not whole after %.1f s; let the receiver answer "
+        "before it works, or raise the webhook's timeout",
+        target_->host_and_port, seconds);
+  }
+  if (opened_connection()) {
+    return absl::StrFormat(
+        "%s was connected, but the TLS handshake was not over after %.1f s; check that the port of "
+        "the URL is one that speaks https",
         target_->host_and_port, seconds);
   }
   return absl::StrFormat(
-      "%s was connected, but its answer was not whole after %.1f s; let the receiver answer "
-      "before it works, or raise the webhook's timeout",
+      "no connection to %s within %.1f s; check the host and port of the URL, and the firewalls "
+      "on the way",
       target_->host_and_port, seconds);
 }
 

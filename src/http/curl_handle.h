@@ -75,6 +75,8 @@ class CurlHandle {
   // No connection came about, so another address may be tried.
   bool FailedToConnect(CURLcode code) const;
   bool opened_connection() const;
+  // A connection was there, TLS included, so that the request may have gone out.
+  bool began_request() const;
 
  private:
   static size_t OnBody(char* data, size_t size, size_t count, void* self);
@@ -108,7 +110,8 @@ class CurlHandle {
   curl_slist connect_to_node_{};
   bool fresh_ = false;
   bool capturing_ = false;
-  absl::Duration time_left_;
+  // As set last; never zero, which libcurl would take for no limit.
+  absl::Duration time_left_ = -absl::InfiniteDuration();
 
   // The answer as far as it has come.
   TransferResult result_;

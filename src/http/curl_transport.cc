@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <map>
 #include <utility>
 #include <vector>
 
@@ -87,6 +88,8 @@ class CurlTransport final : public Transport, EventLoop::Watcher, EventLoop::Tim
   void Retire(Transfer* transfer);
   void Resolve(Transfer* transfer);
   void OnResolved(Transfer* transfer, const Resolver::Answer& answer);
+  void GiveUpResolving();
+  void EndUnresolved(Transfer* transfer);
   absl::Status TakeAddresses(CurlTarget& target, const Resolver::Answer& answer);
   void Start(Transfer* transfer, absl::Duration time_left);
   void EndUnsent(Transfer* transfer, TransferError error, std::string message);
@@ -108,12 +111,14 @@ class CurlTransport final : public Transport, EventLoop::Watcher, EventLoop::Tim
 
   std::vector<std::unique_ptr<Transfer>> active_;
   std::vector<std::unique_ptr<Transfer>> idle_;
-  // Transfers that wait for an address. One that was cancelled is not here any more.
-  absl::flat_hash_map<uint64_t, Transfer*> resolving_;
+  // Transfers that wait for an address, the next to run out of time first. One that has, or was
+  // cancelled, is not here any more.
+  std::map<std::pair<absl::Duration, uint64_t>, Transfer*> resolving_;
   uint64_t last_resolving_ = 0;
   absl::flat_hash_map<const HttpTarget*, std::shared_ptr<CurlTarget>> targets_;
   std::vector<Ended> ended_;
-  std::vector<Ended> delivering_;
+  // The memory of a list that was delivered, for the next one.
+  std::vector<Ended> spare_;
 };
 
 CurlTransport::CurlTransport(const CurlTransportOptions& options, const Clock& clock,
@@ -218,10 +223,10 @@ void CurlTransport::Resolve(Transfer* transfer) {
     OnResolved(transfer, *known);
     return;
   }
-  const uint64_t number = ++last_resolving_;
-  resolving_.emplace(number, transfer);
-  resolver_.Resolve(target.host, [this, number](const Resolver::Answer& answer) {
-    const auto it = resolving_.find(number);
+  const auto key = std::make_pair(transfer->deadline, ++last_resolving_);
+  resolving_.emplace(key, transfer);
+  resolver_.Resolve(target.host, [this, key](const Resolver::Answer& answer) {
+    const auto it = resolving_.find(key);
     if (it == resolving_.end()) return;
     Transfer* const waiting = it->second;
     resolving_.erase(it);
@@ -242,7 +247,33 @@ void CurlTransport::OnResolved(Transfer* transfer, const Resolver::Answer& answe
     EndUnsent(transfer, TransferError::kBlockedAddress, std::string(passed.message()));
     return;
   }
-  Start(transfer, transfer->deadline - clock_.Monotonic());
+  const absl::Duration left = transfer->deadline - clock_.Monotonic();
+  if (left <= absl::ZeroDuration()) {
+    EndUnresolved(transfer);
+    return;
+  }
+  Start(transfer, left);
+}
+
+// The resolver's time is not the request's.
+void CurlTransport::GiveUpResolving() {
+  if (resolving_.empty()) return;
+  const absl::Duration now = clock_.Monotonic();
+  while (!resolving_.empty() && resolving_.begin()->first.first <= now) {
+    Transfer* const transfer = resolving_.begin()->second;
+    resolving_.erase(resolving_.begin());
+    EndUnresolved(transfer);
+  }
+}
+
+void CurlTransport::EndUnresolved(Transfer* transfer) {
+  metrics_.resolve_failures.Add();
+  const CurlTarget& target = *transfer->handle.target();
+  EndUnsent(transfer, TransferError::kTimeout,
+            absl::StrCat("no name server told the address of ", target.host, " within ",
+                         absl::FormatDuration(target.target->timeout),
+                         "; check this machine's DNS (/etc/resolv.conf), or raise the webhook's "
+                         "timeout"));
 }
 
 absl::Status CurlTransport::TakeAddresses(CurlTarget& target, const Resolver::Answer& answer) {
@@ -333,12 +364,14 @@ void CurlTransport::OnTurn() {
     timer_ = absl::InfiniteDuration();
     Require(curl_multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running_));
   }
+  GiveUpResolving();
   ReadMessages();
   Deliver();
 }
 
 absl::Duration CurlTransport::Deadline() const {
-  return ended_.empty() ? timer_ : -absl::InfiniteDuration();
+  if (!ended_.empty()) return -absl::InfiniteDuration();
+  return resolving_.empty() ? timer_ : std::min(timer_, resolving_.begin()->first.first);
 }
 
 void CurlTransport::ReadMessages() {
@@ -356,8 +389,11 @@ void CurlTransport::ReadMessages() {
 void CurlTransport::OnDone(Transfer* transfer, CURLcode code) {
   Require(curl_multi_remove_handle(multi_, transfer->handle.easy()));
   transfer->in_multi = false;
-  (transfer->handle.opened_connection() ? metrics_.connections_opened : metrics_.connections_reused)
-      .Add();
+  if (transfer->handle.opened_connection()) {
+    metrics_.connections_opened.Add();
+  } else if (transfer->handle.began_request()) {
+    metrics_.connections_reused.Add();
+  }
   if (code != CURLE_OK && TryAgain(transfer, code)) return;
   if (code == CURLE_OK) transfer->handle.shared_target()->preferred = transfer->address;
   Ended& ended = ended_.emplace_back();
@@ -389,9 +425,13 @@ bool CurlTransport::TryAgain(Transfer* transfer, CURLcode code) {
 }
 
 void CurlTransport::Deliver() {
-  delivering_.swap(ended_);
-  for (Ended& ended : delivering_) std::move(ended.done)(std::move(ended.result));
-  delivering_.clear();
+  // A callback may cancel all, which delivers, too.
+  std::vector<Ended> delivering;
+  delivering.swap(spare_);
+  delivering.swap(ended_);
+  for (Ended& ended : delivering) std::move(ended.done)(std::move(ended.result));
+  delivering.clear();
+  spare_.swap(delivering);
 }
 
 void CurlTransport::CancelAll() {

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/time/time.h"
+#include "src/base/mutex.h"
+#include "src/http/address_policy.h"
+
+namespace postrider {
+
+// What a name gets from the DnsServer.
+struct DnsRecords {
+  enum class Way { kAnswer, kNoSuchName, kServerFailure, kSilence };
+
+  Way way = Way::kAnswer;
+  // "192.0.2.1" is told to who asks for A, "2001:db8::1" to who asks for AAAA.
+  std::vector<std::string> addresses;
+  uint32_t ttl_seconds = 60;
+};
+
+// A name server on a UDP port of 127.0.0.1. Names that it was not told of do not exist.
+// Thread-safe.
+class DnsServer {
+ public:
+  DnsServer();
+  ~DnsServer();
+  DnsServer(const DnsServer&) = delete;
+  DnsServer& operator=(const DnsServer&) = delete;
+
+  // "127.0.0.1:PORT"
+  std::string Address() const;
+  // In lower case, without the last dot.
+  void Set(const std::string& name, DnsRecords records);
+  // How many questions of either type came for the name.
+  size_t questions(const std::string& name) const;
+  // False when fewer have come within a minute.
+  bool WaitForQuestions(const std::string& name, size_t count) const;
+
+ private:
+  void Run();
+  // Empty when the question is not to be answered.
+  std::string Answer(const std::string& question);
+
+  const int fd_;
+  const int stop_;
+  int port_ = 0;
+
+  mutable Mutex mutex_;
+  mutable CondVar changed_;
+  std::map<std::string, DnsRecords> records_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, size_t> questions_ ABSL_GUARDED_BY(mutex_);
+
+  std::thread thread_;
+};
+
+}  // namespace postrider

@@ -35,6 +35,8 @@ struct EngineOptions {
 struct EngineMetrics {
   Counter attempts_succeeded;
   Counter attempts_failed;
+  // Could not be made for want of sockets; made again a second later, and charged to nobody.
+  Counter attempts_postponed;
   Counter deliveries_dead;
   Counter webhooks_disabled;
   Counter pages_read;

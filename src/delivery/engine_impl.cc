@@ -24,6 +24,8 @@ constexpr size_t kSlotShare = 8;
 constexpr size_t kMaxRequestBuilders = 4096;
 constexpr absl::Duration kReadAgain = absl::Seconds(1);
 constexpr absl::Duration kDisableAgain = absl::Seconds(1);
+// After the process was out of sockets.
+constexpr absl::Duration kSendAgain = absl::Seconds(1);
 
 }  // namespace
 
@@ -196,9 +198,14 @@ void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
   --webhook.in_flight;
   --in_flight_;
   run_.Push(webhook);
-  if (result.error == TransferError::kCancelled) {
+  if (result.error == TransferError::kCancelled || result.error == TransferError::kNoResources) {
     // Not an attempt: it is owed as before.
     --unrecorded_;
+    if (result.error == TransferError::kNoResources) {
+      metrics_.attempts_postponed.Add();
+      ReadClocks();
+      webhook.receiver_until = std::max(webhook.receiver_until, now_.mono + kSendAgain);
+    }
     Return(item, item->key);
     return;
   }

@@ -1,8 +1,10 @@
 #include "src/http/curl_handle.h"
 
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -41,6 +43,10 @@ void SetHeaderLine(const std::string& name, const std::string& value, std::strin
     *line += ": ";
     *line += value;
   }
+}
+
+bool OutOfResources(int error) {
+  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
 struct CurlUrlDeleter {
@@ -84,11 +90,10 @@ CurlTarget::CurlTarget(std::shared_ptr<const HttpTarget> http_target)
 // ---- CurlHandle: making it ready
 
 CurlHandle::CurlHandle(const AddressPolicy& policy, const std::string& ca_file,
-                       absl::Duration connect_timeout, curl_closesocket_callback on_close,
-                       void* closer, void* owner)
-    : policy_(policy), easy_(curl_easy_init()) {
+                       absl::Duration connect_timeout, CurlSocketOwner& sockets, void* owner)
+    : policy_(policy), sockets_(sockets), easy_(curl_easy_init()) {
   if (easy_ == nullptr) std::abort();  // out of memory
-  SetForGood(ca_file, connect_timeout, on_close, closer, owner);
+  SetForGood(ca_file, connect_timeout, owner);
 }
 
 CurlHandle::~CurlHandle() { curl_easy_cleanup(easy_); }
@@ -99,7 +104,7 @@ void CurlHandle::Set(CURLoption option, T value) {
 }
 
 void CurlHandle::SetForGood(const std::string& ca_file, absl::Duration connect_timeout,
-                            curl_closesocket_callback on_close, void* closer, void* owner) {
+                            void* owner) {
   Set(CURLOPT_PRIVATE, owner);
   Set(CURLOPT_ERRORBUFFER, error_);
   Set(CURLOPT_NOSIGNAL, 1L);
@@ -127,8 +132,8 @@ void CurlHandle::SetForGood(const std::string& ca_file, absl::Duration connect_t
   Set(CURLOPT_DEBUGDATA, static_cast<void*>(this));
   Set(CURLOPT_OPENSOCKETFUNCTION, &CurlHandle::OnOpenSocket);
   Set(CURLOPT_OPENSOCKETDATA, static_cast<void*>(this));
-  Set(CURLOPT_CLOSESOCKETFUNCTION, on_close);
-  Set(CURLOPT_CLOSESOCKETDATA, closer);
+  Set(CURLOPT_CLOSESOCKETFUNCTION, &CurlHandle::OnCloseSocket);
+  Set(CURLOPT_CLOSESOCKETDATA, static_cast<void*>(&sockets_));
   Set(CURLOPT_PREREQFUNCTION, &CurlHandle::OnRequest);
   Set(CURLOPT_PREREQDATA, static_cast<void*>(this));
 }
@@ -154,6 +159,7 @@ void CurlHandle::Prepare(std::shared_ptr<CurlTarget> target, TransferRequest req
   body_stopped_ = false;
   headers_too_large_ = false;
   refusal_ = absl::OkStatus();
+  open_errno_ = 0;
 }
 
 void CurlHandle::BuildHeaders() {
@@ -287,7 +293,16 @@ curl_socket_t CurlHandle::OnOpenSocket(void* self_pointer, curlsocktype, curl_so
   const absl::StatusOr<IpAddress> ip = IpAddress::FromSockaddr(&address->addr);
   self->refusal_ = ip.ok() ? self->policy_.Judge(*ip) : ip.status();
   if (!self->refusal_.ok()) return CURL_SOCKET_BAD;
-  return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  self->open_errno_ = fd < 0 ? errno : 0;
+  if (fd < 0) return CURL_SOCKET_BAD;
+  self->sockets_.OnSocketOpened(fd);
+  return fd;
+}
+
+int CurlHandle::OnCloseSocket(void* sockets, curl_socket_t fd) {
+  static_cast<CurlSocketOwner*>(sockets)->OnSocketClosed(fd);
+  return close(fd);
 }
 
 int CurlHandle::OnRequest(void* self_pointer, char* remote_ip, char*, int, int) {
@@ -321,7 +336,7 @@ bool CurlHandle::WasStale(CURLcode code) const {
 }
 
 bool CurlHandle::FailedToConnect(CURLcode code) const {
-  if (!refusal_.ok()) return false;
+  if (!refusal_.ok() || OutOfResources(open_errno_)) return false;
   return code == CURLE_COULDNT_CONNECT || (code == CURLE_OPERATION_TIMEDOUT && !began_request());
 }
 
@@ -346,6 +361,12 @@ std::string CurlHandle::Explain(CURLcode code, TransferError* error) const {
   if (!refusal_.ok()) {
     *error = TransferError::kBlockedAddress;
     return std::string(refusal_.message());
+  }
+  if (code == CURLE_COULDNT_CONNECT && OutOfResources(open_errno_)) {
+    *error = TransferError::kNoResources;
+    return absl::StrCat("no connection to ", peer, ": this server cannot open a socket (",
+                        std::strerror(open_errno_),
+                        "); raise its limit of open files (ulimit -n, LimitNOFILE)");
   }
   switch (code) {
     case CURLE_COULDNT_CONNECT:

@@ -43,16 +43,27 @@ struct CurlTarget {
   std::vector<curl_slist> nodes_;
 };
 
+// Hears of libcurl's sockets. It must not rely on OnSocketClosed for every one: libcurl 7.88.1
+// closes a socket that was never connected without its callback (lib/cf-socket.c, cf_socket_close).
+// So what is known of a number is void when OnSocketOpened comes for it.
+class CurlSocketOwner {
+ public:
+  virtual ~CurlSocketOwner() = default;
+  virtual void OnSocketOpened(int fd) = 0;
+  // Before it is closed.
+  virtual void OnSocketClosed(int fd) = 0;
+};
+
 // One easy handle with all that a transfer needs beside it; used again and again, so that a request
 // to the same target sets nothing but what is new.
 //
 // Owned by one thread. Not movable: libcurl knows its address.
 class CurlHandle {
  public:
-  // The policy must outlive it. `owner` is what CURLINFO_PRIVATE gives back.
+  // Policy and sockets' owner must outlive it, and its connections. `owner` is what
+  // CURLINFO_PRIVATE gives back.
   CurlHandle(const AddressPolicy& policy, const std::string& ca_file,
-             absl::Duration connect_timeout, curl_closesocket_callback on_close, void* closer,
-             void* owner);
+             absl::Duration connect_timeout, CurlSocketOwner& sockets, void* owner);
   ~CurlHandle();
   CurlHandle(const CurlHandle&) = delete;
   CurlHandle& operator=(const CurlHandle&) = delete;
@@ -83,13 +94,13 @@ class CurlHandle {
   static size_t OnHeader(char* data, size_t size, size_t count, void* self);
   static int OnDebug(CURL* easy, curl_infotype type, char* data, size_t size, void* self);
   static curl_socket_t OnOpenSocket(void* self, curlsocktype purpose, curl_sockaddr* address);
+  static int OnCloseSocket(void* sockets, curl_socket_t fd);
   static int OnRequest(void* self, char* remote_ip, char* local_ip, int remote_port,
                        int local_port);
 
   template <typename T>
   void Set(CURLoption option, T value);
-  void SetForGood(const std::string& ca_file, absl::Duration connect_timeout,
-                  curl_closesocket_callback on_close, void* closer, void* owner);
+  void SetForGood(const std::string& ca_file, absl::Duration connect_timeout, void* owner);
   void BuildHeaders();
   void AddHeaderNode(const std::string& name, const std::string& value);
   void TakeHeaderLine(absl::string_view line);
@@ -97,6 +108,7 @@ class CurlHandle {
   std::string ExplainTimeout() const;
 
   const AddressPolicy& policy_;
+  CurlSocketOwner& sockets_;
   CURL* const easy_;
   char error_[CURL_ERROR_SIZE] = "";
 
@@ -121,6 +133,8 @@ class CurlHandle {
   bool headers_too_large_ = false;
   // Why the policy refused; OK when it did not.
   absl::Status refusal_;
+  // Why no socket could be opened; 0 when one could.
+  int open_errno_ = 0;
   // The last address that passed, so that a reused connection costs one comparison.
   std::string passed_ip_;
 };

@@ -41,7 +41,10 @@ std::string ConnectTo(const IpAddress& address) {
   return address.is_v6 ? absl::StrCat("::[", text, "]:") : absl::StrCat("::", text, ":");
 }
 
-class CurlTransport final : public Transport, EventLoop::Watcher, EventLoop::Timed {
+class CurlTransport final : public Transport,
+                            EventLoop::Watcher,
+                            EventLoop::Timed,
+                            CurlSocketOwner {
  public:
   CurlTransport(const CurlTransportOptions& options, const Clock& clock, EventLoop& loop,
                 Resolver& resolver, AddressPolicy policy, TransportMetrics& metrics);
@@ -53,9 +56,9 @@ class CurlTransport final : public Transport, EventLoop::Watcher, EventLoop::Tim
  private:
   // A transfer under way, or one that waits for its next request.
   struct Transfer {
-    Transfer(const AddressPolicy& policy, const CurlTransportOptions& options, EventLoop& loop)
-        : handle(policy, options.ca_file, options.connect_timeout, &CurlTransport::OnCloseSocket,
-                 &loop, this) {}
+    Transfer(const AddressPolicy& policy, const CurlTransportOptions& options,
+             CurlSocketOwner& sockets)
+        : handle(policy, options.ca_file, options.connect_timeout, sockets, this) {}
 
     CurlHandle handle;
     Done done;
@@ -76,8 +79,9 @@ class CurlTransport final : public Transport, EventLoop::Watcher, EventLoop::Tim
 
   static int OnSocket(CURL*, curl_socket_t fd, int what, void* self, void*);
   static int OnTimer(CURLM*, long timeout_ms, void* self);
-  static int OnCloseSocket(void* loop, curl_socket_t fd);
 
+  void OnSocketOpened(int fd) override { loop_.Forget(fd); }
+  void OnSocketClosed(int fd) override { loop_.Unwatch(fd); }
   void OnReady(int fd, uint32_t events) override;
   void OnTurn() override;
   absl::Duration Deadline() const override;
@@ -184,7 +188,7 @@ CurlTransport::Transfer* CurlTransport::NewTransfer(TransferRequest request, Don
       target = transfer->handle.shared_target();
     }
   } else {
-    transfer = std::make_unique<Transfer>(policy_, options_, loop_);
+    transfer = std::make_unique<Transfer>(policy_, options_, static_cast<CurlSocketOwner&>(*this));
   }
   if (target == nullptr) target = TargetOf(request.target);
   transfer->handle.Prepare(std::move(target), std::move(request));
@@ -344,11 +348,6 @@ int CurlTransport::OnTimer(CURLM*, long timeout_ms, void* self_pointer) {
   self->timer_ = timeout_ms < 0 ? absl::InfiniteDuration()
                                 : self->clock_.Monotonic() + absl::Milliseconds(timeout_ms);
   return 0;
-}
-
-int CurlTransport::OnCloseSocket(void* loop, curl_socket_t fd) {
-  static_cast<EventLoop*>(loop)->Unwatch(fd);
-  return close(fd);
 }
 
 void CurlTransport::OnReady(int fd, uint32_t events) {

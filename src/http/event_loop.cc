@@ -144,6 +144,11 @@ void EventLoop::Unwatch(int fd) {
   registration = Registration();
 }
 
+void EventLoop::Forget(int fd) {
+  // The kernel has forgotten the old one itself.
+  if (static_cast<size_t>(fd) < registrations_.size()) registrations_[fd] = Registration();
+}
+
 void EventLoop::Control(int operation, int fd, uint32_t events) {
   epoll_event event{};
   event.events = events;

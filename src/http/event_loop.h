@@ -59,8 +59,10 @@ class EventLoop final : public Executor {
   // Calls the watcher no more, but keeps the fd registered: a Watch for the same events costs no
   // system call then. For connections that are used again and again.
   void Pause(int fd);
-  // REQUIRED before the fd is closed.
+  // REQUIRED before the fd is closed, unless whoever opens the next one of its number says Forget.
   void Unwatch(int fd);
+  // The fd has just been opened: what is registered under its number is one that was closed.
+  void Forget(int fd);
 
   // REQUIRES: before Run. Must outlive Run.
   void AddTimed(Timed* timed) { timed_.push_back(timed); }

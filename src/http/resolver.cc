@@ -87,6 +87,7 @@ class AresResolver final : public Resolver, EventLoop::Watcher, EventLoop::Timed
     absl::Duration until;
   };
 
+  static int OnSocketOpened(ares_socket_t fd, int type, void* self);
   static void OnSocketState(void* self, ares_socket_t fd, int readable, int writable);
   static void OnAnswer(void* question, int code, int timeouts, ares_addrinfo* info);
 
@@ -140,6 +141,7 @@ absl::Status AresResolver::Init() {
     channel_ = nullptr;
     return absl::InternalError(absl::StrCat("c-ares cannot start: ", ares_strerror(code)));
   }
+  ares_set_socket_callback(channel_, &AresResolver::OnSocketOpened, this);
   if (options_.servers.empty()) return absl::OkStatus();
   if (const int code = ares_set_servers_ports_csv(channel_, options_.servers.c_str());
       code != ARES_SUCCESS) {
@@ -201,6 +203,12 @@ void AresResolver::Ask(Question* question) {
 }
 
 // ---- c-ares calls back
+
+int AresResolver::OnSocketOpened(ares_socket_t fd, int, void* self_pointer) {
+  // libcurl may have closed one of this number behind the loop's back: see curl_handle.h.
+  static_cast<AresResolver*>(self_pointer)->loop_.Forget(fd);
+  return 0;
+}
 
 void AresResolver::OnSocketState(void* self_pointer, ares_socket_t fd, int readable, int writable) {
   auto* const self = static_cast<AresResolver*>(self_pointer);

@@ -49,6 +49,7 @@ enum class TransferError {
   kTimeout,
   kConnectionLost,  // broken off before the answer was whole
   kBadAnswer,       // what came back is not HTTP
+  kNoResources,     // this process could not open a socket: nothing to do with the receiver
   kCancelled,       // the transport was stopped
 };
 

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -80,6 +81,17 @@ class Events {
   int wake_ = -1;
 };
 
+// Each receiver and each client takes a descriptor, and the usual soft limit is 1,024.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    Log(LogLevel::kWarn, "the limit of open files cannot be raised",
+        {{"errno", std::to_string(errno)}});
+  }
+}
+
 ExitCode Complain(const Failure& failure) {
   Log(LogLevel::kError, "cannot start", {{"error", failure.message}});
   FlushLogging();
@@ -135,6 +147,7 @@ void BlockStopSignals() {
 
 ExitCode Serve(const ServerConfig& config) {
   InitLogging(config.log_level, config.log_format == "json");
+  RaiseFileLimit();
   Events events;
   if (!events.ok()) return Complain({ExitCode::kUnavailable, "no file descriptors are left"});
   auto started = App::Start(config, [&events] { events.Wake(); });

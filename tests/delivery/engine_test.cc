@@ -336,6 +336,17 @@ TEST_F(BreakerTest, AnotherReceiverIsNotBlamedForTheOneBefore) {
   EXPECT_EQ(h_.Stored("w").failing_since, absl::InfiniteFuture());
 }
 
+TEST_F(BreakerTest, WantOfSocketsIsChargedToNobody) {
+  for (const size_t i : h_.transport->Pending()) h_.transport->Fail(i, TransferError::kNoResources);
+  h_.Settle();
+  EXPECT_EQ(h_.transport->pending_count(), 0u) << "not again at once";
+  EXPECT_EQ(h_.DeliveryOf(0).delivery.attempts, 0);
+  EXPECT_EQ(h_.metrics.attempts_failed.value(), 0u);
+  EXPECT_EQ(h_.metrics.attempts_postponed.value(), 4u);
+  h_.Advance(absl::Seconds(1));
+  EXPECT_EQ(h_.in_flight(id_), 4);
+}
+
 TEST_F(BreakerTest, TwoFailuresFarApartDoNotDisable) {
   h_.transport->Answer(0, Status(500));
   h_.Settle();

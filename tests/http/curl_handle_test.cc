@@ -16,12 +16,16 @@ namespace {
 
 using testing::HasSubstr;
 
-int Close(void*, curl_socket_t fd) { return close(fd); }
+class NoLoop final : public CurlSocketOwner {
+ public:
+  void OnSocketOpened(int) override {}
+  void OnSocketClosed(int) override {}
+};
 
 class CurlHandleTest : public testing::Test {
  protected:
-  static std::unique_ptr<CurlHandle> Handle(const AddressPolicy& policy) {
-    return std::make_unique<CurlHandle>(policy, "", absl::Seconds(30), &Close, nullptr, nullptr);
+  std::unique_ptr<CurlHandle> Handle(const AddressPolicy& policy) {
+    return std::make_unique<CurlHandle>(policy, "", absl::Seconds(30), no_loop_, nullptr);
   }
 
   void Prepare(CurlHandle& handle, absl::Duration time_left = absl::Seconds(60)) const {
@@ -30,6 +34,7 @@ class CurlHandleTest : public testing::Test {
     handle.Route("::127.0.0.1:", time_left, false);
   }
 
+  NoLoop no_loop_;
   HttpSink sink_;
   const AddressPolicy closed_{{}};
   const AddressPolicy open_{{Cidr::Parse("127.0.0.0/8").value()}};

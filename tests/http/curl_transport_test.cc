@@ -1,6 +1,7 @@
 #include "src/http/curl_transport.h"
 
 #include <netinet/in.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "gtest/gtest.h"
 #include "tests/http/dns_server.h"
 #include "tests/http/transport_harness.h"
+#include "tests/support/black_hole.h"
 #include "tests/support/http_sink.h"
 
 namespace postrider {
@@ -337,6 +339,52 @@ TEST(CurlTransportTest, WhoDoesNotAnswerRunsIntoTheTimeout) {
   EXPECT_THAT(result.message,
               AllOf(HasSubstr("was connected"), HasSubstr("raise the webhook's timeout")));
   EXPECT_EQ(sink.request_count(), 1u) << "it is not sent again";
+}
+
+// libcurl closes the sockets of connections that never came about without telling: their numbers
+// are used again by those that do.
+TEST(CurlTransportTest, WhoCannotBeConnectedLeavesNothingBehind) {
+  BlackHole hole;
+  SinkAnswer close;
+  close.close = true;
+  HttpSink sink(Always(close));
+  TransportHarness h;
+  constexpr size_t kRequests = 20;
+  for (size_t round = 1; round <= 3; ++round) {
+    for (size_t i = 0; i < kRequests; ++i) {
+      h.Start(TransportHarness::Request(hole.Url(), absl::Milliseconds(50)));
+    }
+    const auto results = h.results.WaitFor(round * kRequests);
+    ASSERT_EQ(results.size(), round * kRequests);
+    EXPECT_EQ(results.back().error, TransferError::kTimeout);
+    EXPECT_THAT(results.back().message, HasSubstr("no connection to"));
+    // Each on a connection of its own.
+    Mailbox<TransferResult> answers;
+    h.thread.Call([&] {
+      for (size_t i = 0; i < kRequests; ++i) {
+        h.transport->Send(TransportHarness::Request(sink.Url()),
+                          [&](TransferResult result) { answers.Put(std::move(result)); });
+      }
+    });
+    for (const TransferResult& answer : answers.WaitFor(kRequests)) {
+      EXPECT_EQ(answer.http_status, 200) << answer.message;
+    }
+    ASSERT_EQ(answers.size(), kRequests);
+  }
+}
+
+TEST(CurlTransportTest, WantOfDescriptorsIsNotTheReceiversFault) {
+  HttpSink sink;
+  TransportHarness h;
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit none{0, limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const TransferResult refused = h.Send(sink.Url());
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(refused.error, TransferError::kNoResources);
+  EXPECT_THAT(refused.message, HasSubstr("open files"));
+  EXPECT_EQ(h.Send(sink.Url()).http_status, 200);
 }
 
 TEST(CurlTransportTest, TimeoutsAreThoseOfEachTarget) {

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/time/clock.h"
@@ -29,10 +30,11 @@ class SocketPair {
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds_), 0);
   }
   ~SocketPair() {
-    close(fds_[0]);
+    if (fds_[0] >= 0) close(fds_[0]);
     if (fds_[1] >= 0) close(fds_[1]);
   }
   int near() const { return fds_[0]; }
+  int TakeNear() { return std::exchange(fds_[0], -1); }
   void Write() const { EXPECT_EQ(write(fds_[1], "x", 1), 1); }
   void Read() const {
     char byte;
@@ -293,6 +295,30 @@ TEST(EventLoopTest, WatchersMayComeAndGoInsideACall) {
   thread.Turn();
   thread.Stop();
   EXPECT_EQ(told.size(), 1u);
+}
+
+TEST(EventLoopTest, ANumberThatIsOpenedAgainIsANewDescriptor) {
+  LoopThread thread;
+  Mailbox<int> told;
+  FakeWatcher watcher([&](int fd, uint32_t) {
+    thread.loop().Unwatch(fd);
+    told.Put(fd);
+  });
+  SocketPair pair;
+  SocketPair other;
+  const int fd = dup(other.near());
+  thread.loop().Watch(fd, EPOLLIN, &watcher);
+  thread.loop().Pause(fd);
+  close(other.TakeNear());
+  // Closes it behind the loop's back, and opens another of that number.
+  ASSERT_EQ(dup2(pair.near(), fd), fd);
+  thread.loop().Forget(fd);
+  thread.loop().Watch(fd, EPOLLIN, &watcher);
+  thread.Start();
+  pair.Write();
+  EXPECT_EQ(told.WaitFor(1).size(), 1u);
+  thread.Stop();
+  close(fd);
 }
 
 TEST(EventLoopTest, UnwatchingWhatIsNotWatchedDoesNothing) {

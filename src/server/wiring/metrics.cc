@@ -67,6 +67,11 @@ void AddPumpMetrics(const PumpMetrics& metrics, int pump, MetricsPage* page) {
           metrics.engine.webhooks_disabled);
   counter("pages_read_total", "Pages of owed deliveries read from disk.",
           metrics.engine.pages_read);
+  counter("page_failures_total", "Reads of owed deliveries that failed and are made again.",
+          metrics.engine.page_failures);
+  counter("attempts_postponed_total",
+          "Attempts that could not begin since no socket could be opened.",
+          metrics.engine.attempts_postponed);
   counter("outcome_failures_total", "Batches of outcomes that could not be recorded at once.",
           metrics.engine.outcome_failures);
   gauge("queued_deliveries", "Deliveries held in memory.", metrics.engine.queued_deliveries);

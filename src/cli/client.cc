@@ -71,23 +71,27 @@ struct Client::Impl {
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Client::~Client() = default;
 
-std::variant<std::unique_ptr<Client>, std::string> Client::Create(const ClientOptions& options) {
+std::variant<std::unique_ptr<Client>, Client::Refusal> Client::Create(
+    const ClientOptions& options) {
+  const auto usage = [](std::string sentence) {
+    return Refusal{ClientExit::kUsage, std::move(sentence)};
+  };
   const std::optional<HostAndPort> address = ParseHostAndPort(options.server);
   if (!address.has_value()) {
-    return absl::StrCat("--server \"", options.server,
-                        "\" is not an address: write HOST:PORT, as in 127.0.0.1:7411");
+    return usage(absl::StrCat("--server \"", options.server,
+                              "\" is not an address: write HOST:PORT, as in 127.0.0.1:7411"));
   }
   if (options.client_cert.empty() != options.client_key.empty()) {
-    return std::string("--client-cert and --client-key go together: give both or neither");
+    return usage("--client-cert and --client-key go together: give both or neither");
   }
   const bool tls = options.tls || !options.tls_ca.empty() || !options.client_cert.empty();
   if (tls && options.insecure) {
-    return std::string("--insecure means without TLS: leave it out, or the TLS flags");
+    return usage("--insecure means without TLS: leave it out, or the TLS flags");
   }
   if (!tls && !options.insecure && !address->IsLoopback()) {
-    return absl::StrCat("--server ", options.server,
-                        " is not a loopback address: give --tls or --tls-ca FILE, or --insecure if "
-                        "everybody on the way may read along");
+    return usage(absl::StrCat("--server ", options.server,
+                              " is not a loopback address: give --tls or --tls-ca FILE, or "
+                              "--insecure if everybody on the way may read along"));
   }
 
   auto impl = std::make_unique<Impl>(options);
@@ -103,7 +107,7 @@ std::variant<std::unique_ptr<Client>, std::string> Client::Create(const ClientOp
   for (const auto& [path, target] : files) {
     if (path->empty()) continue;
     std::optional<std::string> error = ReadInput(*path, target);
-    if (error.has_value()) return *error;
+    if (error.has_value()) return Refusal{ClientExit::kNoInput, *std::move(error)};
   }
   impl->Connect(grpc::SslCredentials(ssl));
   return std::unique_ptr<Client>(new Client(std::move(impl)));

@@ -9,6 +9,7 @@
 #include "postrider/v1/delivery_service.pb.h"
 #include "postrider/v1/notification_service.pb.h"
 #include "postrider/v1/webhook_service.pb.h"
+#include "src/cli/client_exit.h"
 
 namespace postrider {
 
@@ -27,15 +28,21 @@ struct ClientOptions {
   std::string client_key;
 };
 
-// Calls a server, one call after the other. Each call waits for the server to come up, within the
-// timeout. The answer is a google.rpc.Status with whatever details the server sent; its code is 0
-// when the call succeeded.
+// Calls a server, one call after the other. A call to a server that is not there fails at once. The
+// answer is a google.rpc.Status with whatever details the server sent; its code is 0 when the call
+// succeeded.
 //
 // gRPC's headers stay in client.cc: they compile slowly.
 class Client {
  public:
-  // The sentence says what is wrong with the options.
-  static std::variant<std::unique_ptr<Client>, std::string> Create(const ClientOptions& options);
+  // Why there is no client: what is wrong with the options, or with a file that they name.
+  struct Refusal {
+    ClientExit exit;
+    std::string sentence;
+  };
+
+  // Does not connect yet.
+  static std::variant<std::unique_ptr<Client>, Refusal> Create(const ClientOptions& options);
   ~Client();
 
   google::rpc::Status Configure(const v1::ConfigureWebhookRequest& request,

@@ -57,9 +57,9 @@ CLI::Option* AddDurationFlag(CLI::App& command, const std::string& name,
 
 ClientExit WithClient(const CommonFlags& flags, const std::function<ClientExit(Client&)>& call) {
   auto client = Client::Create(flags.connection);
-  if (const std::string* error = std::get_if<std::string>(&client)) {
-    Complain(*error);
-    return ClientExit::kUsage;
+  if (const auto* refusal = std::get_if<Client::Refusal>(&client)) {
+    Complain(refusal->sentence);
+    return refusal->exit;
   }
   return call(*std::get<std::unique_ptr<Client>>(client));
 }

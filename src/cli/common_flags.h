@@ -26,7 +26,8 @@ void AddCommonFlags(CLI::App& command, CommonFlags* flags);
 CLI::Option* AddDurationFlag(CLI::App& command, const std::string& name,
                              std::function<void(absl::Duration)> take, const std::string& help);
 
-// Connects and runs `call`; complains and says kUsage when the flags of the connection are wrong.
+// Connects and runs `call`. When the flags of the connection are wrong, complains and says what to
+// end with.
 ClientExit WithClient(const CommonFlags& flags, const std::function<ClientExit(Client&)>& call);
 
 // Says on standard error what went wrong. REQUIRES: the status is not OK.

@@ -1,5 +1,8 @@
 #include "src/cli/input.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -21,7 +24,12 @@ absl::string_view View(std::string_view text) { return {text.data(), text.size()
 }  // namespace
 
 bool HostAndPort::IsLoopback() const {
-  return absl::StartsWith(host, "127.") || host == "::1" || host == "localhost";
+  if (host == "localhost") return true;
+  // Not by its first characters: 127.example.com is a name like any other.
+  in_addr v4;
+  if (inet_pton(AF_INET, host.c_str(), &v4) == 1) return (ntohl(v4.s_addr) >> 24) == 127;
+  in6_addr v6;
+  return inet_pton(AF_INET6, host.c_str(), &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
 std::optional<HostAndPort> ParseHostAndPort(std::string_view text) {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -43,9 +42,23 @@ std::string CodeName(int code) {
 std::string HeaderLines(const google::protobuf::RepeatedPtrField<v1::Header>& headers) {
   std::string lines;
   for (const v1::Header& header : headers) {
-    absl::StrAppend(&lines, header.name(), ": ", Printable(header.value()), "\n");
+    absl::StrAppend(&lines, Printable(header.name()), ": ", Printable(header.value()), "\n");
   }
   return lines;
+}
+
+std::string ValidationPhrase(v1::ValidationState state) {
+  switch (state) {
+    case v1::VALIDATION_STATE_UNVALIDATED:
+      return "unvalidated";
+    case v1::VALIDATION_STATE_VALID:
+      return "valid";
+    case v1::VALIDATION_STATE_INVALID:
+      return "invalid";
+    default:
+      // A newer server may know more.
+      return "of an unknown validation state";
+  }
 }
 
 std::string RetryPhrase(const v1::RetryPolicy& policy) {
@@ -95,11 +108,9 @@ void SetTime(absl::Time from, google::protobuf::Timestamp* to) {
 }
 
 std::string DescribeWebhook(const v1::Webhook& webhook) {
-  const std::string validation =
-      absl::AsciiStrToLower(v1::ValidationState_Name(webhook.validation_state()).substr(17));
-  std::string text =
-      absl::StrFormat("webhook %s of tenant %s: %s, %s\n", webhook.name(), webhook.tenant(),
-                      webhook.enabled() ? "enabled" : "not enabled", validation);
+  std::string text = absl::StrFormat(
+      "webhook %s of tenant %s: %s, %s\n", webhook.name(), webhook.tenant(),
+      webhook.enabled() ? "enabled" : "not enabled", ValidationPhrase(webhook.validation_state()));
   const auto line = [&text](const char* name, const std::string& value) {
     absl::StrAppendFormat(&text, "  %-15s %s\n", name, Printable(value));
   };
@@ -144,8 +155,9 @@ std::string DescribeValidation(const v1::ValidationResult& result) {
   } else {
     absl::StrAppend(&text, "There was no answer.\n");
   }
-  absl::StrAppend(&text, result.valid() ? "Valid: the receiver answered 200.\n"
-                                        : absl::StrCat("Not valid: ", result.error(), "\n"));
+  absl::StrAppend(&text, result.valid()
+                             ? "Valid: the receiver answered 200.\n"
+                             : absl::StrCat("Not valid: ", Printable(result.error()), "\n"));
   return text;
 }
 

@@ -25,8 +25,8 @@ std::string PrettyJson(std::string_view text);
 // The text as a JSON string with its quotes. Bytes that are not UTF-8 come back as U+FFFD.
 std::string JsonString(std::string_view text);
 
-// The text with control characters other than newline and tab escaped: what a receiver answers
-// must not steer the terminal.
+// The text with control characters other than newline and tab escaped, and bytes that are not
+// UTF-8: what a receiver answers must not steer the terminal.
 std::string Printable(std::string_view text);
 
 // Each line of the text with `indent` before it.

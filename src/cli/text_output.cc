@@ -1,5 +1,6 @@
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 
@@ -116,13 +117,21 @@ std::string JsonString(std::string_view text) {
 
 std::string Printable(std::string_view text) {
   std::string result;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if ((byte < 0x20 && c != '\n' && c != '\t') || byte == 0x7F) {
-      absl::StrAppendFormat(&result, "\\x%02x", byte);
+  while (!text.empty()) {
+    const auto lead = static_cast<unsigned char>(text[0]);
+    const size_t length = CharacterLength(text);
+    const bool c0 = (lead < 0x20 && lead != '\n' && lead != '\t') || lead == 0x7F;
+    // U+0080 to U+009F: terminals take them for control characters, too.
+    const bool c1 = length == 2 && lead == 0xC2 && static_cast<unsigned char>(text[1]) < 0xA0;
+    const size_t taken = std::max<size_t>(length, 1);
+    if (c0 || c1 || length == 0) {
+      for (const char c : text.substr(0, taken)) {
+        absl::StrAppendFormat(&result, "\\x%02x", static_cast<unsigned char>(c));
+      }
     } else {
-      result += c;
+      result.append(text.substr(0, taken));
     }
+    text.remove_prefix(taken);
   }
   return result;
 }

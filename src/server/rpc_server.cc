@@ -98,10 +98,15 @@ std::string WhyNotBound(const HostPort& address) {
 Failure NotListening(const ServerConfig& config, const HostPort& address) {
   const std::string why = WhyNotBound(address);
   if (why.empty() && config.tls()) {
-    return {ExitCode::kConfig,
-            absl::StrCat("--tls-cert ", config.tls_cert, " and --tls-key ", config.tls_key,
-                         " cannot be used: see that they are PEM files and "
-                         "belong together")};
+    // gRPC does not say which of them it is.
+    const std::string authority = config.tls_client_ca.empty()
+                                      ? ""
+                                      : absl::StrCat(", or --tls-client-ca ", config.tls_client_ca);
+    return {
+        ExitCode::kConfig,
+        absl::StrCat("--tls-cert ", config.tls_cert, " and --tls-key ", config.tls_key, authority,
+                     " cannot be used: see that they are PEM files, and that certificate and "
+                     "key belong together")};
   }
   return {ExitCode::kUnavailable,
           absl::StrCat("--listen ", config.listen, " cannot be listened on (",

@@ -1,16 +1,13 @@
 #include "src/server/admin_http.h"
 
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <string>
 
 #include "src/server/metrics_page.h"
+#include "tests/server/http_get.h"
 
 namespace postrider {
 namespace {
@@ -19,26 +16,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-// The whole answer to a GET.
-std::string Get(int port, const std::string& path) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  std::string answer;
-  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0) {
-    const std::string request = "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    EXPECT_EQ(send(fd, request.data(), request.size(), 0), static_cast<ssize_t>(request.size()));
-    char buffer[4096];
-    for (ssize_t size; (size = recv(fd, buffer, sizeof(buffer), 0)) > 0;) {
-      answer.append(buffer, static_cast<size_t>(size));
-    }
-  }
-  close(fd);
-  return answer;
-}
-
 TEST(AdminHttpTest, ServesItsPages) {
   std::atomic<bool> ready = false;
   auto http = AdminHttp::Start({"127.0.0.1", 0}, {[] { return std::string("figures 1\n"); },
@@ -46,12 +23,12 @@ TEST(AdminHttpTest, ServesItsPages) {
   ASSERT_TRUE(http.ok()) << http.status();
   const int port = (*http)->address().port;
   EXPECT_GT(port, 0);
-  EXPECT_THAT(Get(port, "/metrics"), HasSubstr("\r\n\r\nfigures 1\n"));
-  EXPECT_THAT(Get(port, "/healthz"), StartsWith("HTTP/1.1 200"));
-  EXPECT_THAT(Get(port, "/readyz"), StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(HttpGet(port, "/metrics"), HasSubstr("\r\n\r\nfigures 1\n"));
+  EXPECT_THAT(HttpGet(port, "/healthz"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(HttpGet(port, "/readyz"), StartsWith("HTTP/1.1 503"));
   ready = true;
-  EXPECT_THAT(Get(port, "/readyz"), StartsWith("HTTP/1.1 200"));
-  EXPECT_THAT(Get(port, "/other"), StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(HttpGet(port, "/readyz"), StartsWith("HTTP/1.1 200"));
+  EXPECT_THAT(HttpGet(port, "/other"), StartsWith("HTTP/1.1 404"));
 }
 
 TEST(AdminHttpTest, StartsAndStops) {

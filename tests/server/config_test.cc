@@ -129,6 +129,13 @@ TEST_F(ConfigTest, PassesOverVariablesOfOtherCommands) {
   EXPECT_FALSE(Parse({"--data-dir", "/d"}, {"POSTRIDER_TARGET=x"}).has_value());
 }
 
+TEST_F(ConfigTest, PassesOverTheServiceLinksOfKubernetes) {
+  EXPECT_FALSE(Parse({"--data-dir", "/d"},
+                     {"POSTRIDER_SERVICE_HOST=10.0.0.1", "POSTRIDER_SERVICE_PORT_GRPC=7411",
+                      "POSTRIDER_PORT=tcp://10.0.0.1:7411", "POSTRIDER_PORT_7411_TCP_PROTO=tcp"})
+                   .has_value());
+}
+
 TEST_F(ConfigTest, RefusesWrongValuesOfVariables) {
   const auto failure = Parse({"--data-dir", "/d"}, {"POSTRIDER_DRAIN_TIMEOUT=10"});
   ASSERT_TRUE(failure.has_value());

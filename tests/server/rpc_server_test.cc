@@ -1,0 +1,191 @@
+#include "src/server/rpc_server.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+
+#include "postrider/v1/webhook_service.grpc.pb.h"
+#include "src/base/clock.h"
+#include "src/server/rpc_services.h"
+#include "tests/server/grpc_probe.h"
+#include "tests/server/test_certificates.h"
+
+namespace postrider {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+// A server whose services were never opened: a call that reaches them is answered STARTING.
+class RpcServerTest : public ::testing::Test {
+ protected:
+  RpcServerTest() { config_.listen = "127.0.0.1:0"; }
+  ~RpcServerTest() override {
+    if (server_ != nullptr) server_->Shutdown(absl::Seconds(2));
+  }
+
+  // A message that is empty when the server runs.
+  Failure Start() {
+    auto started = RpcServer::Start(config_, services_.services());
+    if (auto* failure = std::get_if<Failure>(&started)) return std::move(*failure);
+    server_ = std::move(std::get<std::unique_ptr<RpcServer>>(started));
+    return {ExitCode::kOk, ""};
+  }
+
+  void UseTls() {
+    config_.tls_cert = certificates_.server_cert();
+    config_.tls_key = certificates_.server_key();
+  }
+
+  std::shared_ptr<grpc::Channel> Channel(
+      const std::shared_ptr<grpc::ChannelCredentials>& credentials) const {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    return grpc::CreateCustomChannel(server_->address().ToString(), credentials, arguments);
+  }
+
+  // The reason that the services give, or the error of a call that did not get so far.
+  std::string Call(const std::shared_ptr<grpc::ChannelCredentials>& credentials) const {
+    const auto stub = v1::WebhookService::NewStub(Channel(credentials));
+    v1::GetWebhookResponse response;
+    const grpc::Status status = stub->GetWebhook(CallContext().get(), {}, &response);
+    const std::string reason = ReasonOf(status);
+    return reason.empty() ? "not reached: " + status.error_message() : reason;
+  }
+
+  static std::shared_ptr<grpc::ChannelCredentials> Tls(const std::string& ca,
+                                                       const std::string& cert = "",
+                                                       const std::string& key = "") {
+    grpc::SslCredentialsOptions options;
+    options.pem_root_certs = ReadWholeFile(ca);
+    if (!cert.empty()) {
+      options.pem_cert_chain = ReadWholeFile(cert);
+      options.pem_private_key = ReadWholeFile(key);
+    }
+    return grpc::SslCredentials(options);
+  }
+
+  ServerConfig config_;
+  TestCertificates certificates_;
+  RpcServices services_{SystemClock(), 1 << 20};
+  std::unique_ptr<RpcServer> server_;
+};
+
+TEST_F(RpcServerTest, PicksAPortAndAnswers) {
+  ASSERT_EQ(Start().message, "");
+  EXPECT_EQ(server_->address().host, "127.0.0.1");
+  EXPECT_GT(server_->address().port, 0);
+  EXPECT_EQ(Call(grpc::InsecureChannelCredentials()), "STARTING");
+}
+
+TEST_F(RpcServerTest, HealthIsWhatItIsTold) {
+  ASSERT_EQ(Start().message, "");
+  const auto channel = Channel(grpc::InsecureChannelCredentials());
+  const auto check = [&channel](const std::string& expected) {
+    for (const char* service :
+         {"", "postrider.v1.WebhookService", "postrider.v1.NotificationService",
+          "postrider.v1.DeliveryService"}) {
+      EXPECT_EQ(HealthOf(channel, service), expected) << service;
+    }
+  };
+  check("NOT_SERVING");
+  server_->SetServing(true);
+  check("SERVING");
+  server_->SetServing(false);
+  check("NOT_SERVING");
+  EXPECT_THAT(HealthOf(channel, "postrider.v1.Other"), Not(HasSubstr("SERVING")));
+}
+
+TEST_F(RpcServerTest, ReflectionListsTheServices) {
+  ASSERT_EQ(Start().message, "");
+  EXPECT_THAT(
+      ReflectedServices(Channel(grpc::InsecureChannelCredentials())),
+      AllOf(HasSubstr("postrider.v1.WebhookService"), HasSubstr("postrider.v1.NotificationService"),
+            HasSubstr("postrider.v1.DeliveryService"), HasSubstr("grpc.health.v1.Health")));
+}
+
+TEST_F(RpcServerTest, SpeaksTls) {
+  UseTls();
+  ASSERT_EQ(Start().message, "");
+  EXPECT_EQ(Call(Tls(certificates_.ca())), "STARTING");
+  EXPECT_THAT(Call(Tls(certificates_.other_ca())), HasSubstr("not reached"));
+  EXPECT_THAT(Call(grpc::InsecureChannelCredentials()), HasSubstr("not reached"));
+}
+
+TEST_F(RpcServerTest, AsksForACertificateOfTheAuthority) {
+  UseTls();
+  config_.tls_client_ca = certificates_.ca();
+  ASSERT_EQ(Start().message, "");
+  EXPECT_EQ(Call(Tls(certificates_.ca(), certificates_.client_cert(), certificates_.client_key())),
+            "STARTING");
+  EXPECT_THAT(Call(Tls(certificates_.ca())), HasSubstr("not reached"));
+  EXPECT_THAT(Call(Tls(certificates_.ca(), certificates_.other_cert(), certificates_.other_key())),
+              HasSubstr("not reached"));
+}
+
+TEST_F(RpcServerTest, AFileThatCannotBeReadIsNamedWithItsFlag) {
+  UseTls();
+  config_.tls_key = "/nowhere/server.key";
+  const Failure failure = Start();
+  EXPECT_EQ(failure.code, ExitCode::kConfig);
+  EXPECT_THAT(failure.message, AllOf(HasSubstr("--tls-key"), HasSubstr("/nowhere/server.key")));
+}
+
+TEST_F(RpcServerTest, FilesThatAreNoPemAreRefused) {
+  UseTls();
+  config_.tls_key = certificates_.File("garbage", "garbage\n");
+  const Failure failure = Start();
+  EXPECT_EQ(failure.code, ExitCode::kConfig);
+  EXPECT_THAT(failure.message, AllOf(HasSubstr("--tls-key"), HasSubstr(config_.tls_key)));
+}
+
+TEST_F(RpcServerTest, AKeyOfAnotherCertificateIsRefused) {
+  UseTls();
+  config_.tls_key = certificates_.client_key();
+  const Failure failure = Start();
+  EXPECT_EQ(failure.code, ExitCode::kConfig);
+  EXPECT_THAT(failure.message, AllOf(HasSubstr("--tls-cert"), HasSubstr("belong together")));
+}
+
+TEST_F(RpcServerTest, AnAuthorityThatIsNoPemIsNamed) {
+  UseTls();
+  config_.tls_client_ca = certificates_.File("garbage", "garbage\n");
+  const Failure failure = Start();
+  EXPECT_EQ(failure.code, ExitCode::kConfig);
+  EXPECT_THAT(failure.message, AllOf(HasSubstr("--tls-client-ca"), HasSubstr("garbage")));
+}
+
+TEST_F(RpcServerTest, APortThatIsTakenIsSaid) {
+  ASSERT_EQ(Start().message, "");
+  config_.listen = server_->address().ToString();
+  auto second = RpcServer::Start(config_, RpcServices(SystemClock(), 1).services());
+  ASSERT_TRUE(std::holds_alternative<Failure>(second));
+  const Failure& failure = std::get<Failure>(second);
+  EXPECT_EQ(failure.code, ExitCode::kUnavailable);
+  EXPECT_THAT(failure.message,
+              AllOf(HasSubstr("--listen " + config_.listen), HasSubstr("Address already in use")));
+}
+
+TEST_F(RpcServerTest, AnAddressThatIsNotOursIsSaid) {
+  config_.listen = "192.0.2.1:0";
+  const Failure failure = Start();
+  EXPECT_EQ(failure.code, ExitCode::kUnavailable);
+  EXPECT_THAT(failure.message, HasSubstr("Cannot assign requested address"));
+}
+
+TEST_F(RpcServerTest, ShutdownIsIdempotentAndEndsAnswering) {
+  ASSERT_EQ(Start().message, "");
+  EXPECT_EQ(Call(grpc::InsecureChannelCredentials()), "STARTING");
+  server_->Shutdown(absl::Seconds(2));
+  server_->Shutdown(absl::Seconds(2));
+  EXPECT_THAT(Call(grpc::InsecureChannelCredentials()), HasSubstr("not reached"));
+}
+
+}  // namespace
+}  // namespace postrider

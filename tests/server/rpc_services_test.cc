@@ -1,0 +1,284 @@
+#include "src/server/rpc_services.h"
+
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/time/clock.h"
+#include "postrider/v1/delivery_service.grpc.pb.h"
+#include "postrider/v1/notification_service.grpc.pb.h"
+#include "postrider/v1/webhook_service.grpc.pb.h"
+#include "src/base/mutex.h"
+#include "src/server/delivery_handlers.h"
+#include "src/server/metrics_page.h"
+#include "src/server/notification_handlers.h"
+#include "src/server/webhook_handlers.h"
+#include "src/server/webhook_tester.h"
+#include "tests/server/grpc_probe.h"
+#include "tests/support/fake_transport.h"
+#include "tests/support/manual_executor.h"
+#include "tests/support/memory_outbox.h"
+
+namespace postrider {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr size_t kMaxInFlightBytes = 4000;
+
+// A call on a thread of its own.
+class AsyncCall {
+ public:
+  explicit AsyncCall(std::function<grpc::Status()> call)
+      : thread_([this, call = std::move(call)] {
+          grpc::Status status = call();
+          MutexLock lock(&mutex_);
+          status_ = std::move(status);
+        }) {}
+  ~AsyncCall() { thread_.join(); }
+
+  std::optional<grpc::Status> status() const {
+    MutexLock lock(&mutex_);
+    return status_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  std::optional<grpc::Status> status_ ABSL_GUARDED_BY(mutex_);
+  std::thread thread_;
+};
+
+// The services behind a real gRPC server, over handlers whose outbox the test drives.
+class RpcServicesTest : public ::testing::Test {
+ protected:
+  RpcServicesTest() {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    for (grpc::Service* service : services_.services()) builder.RegisterService(service);
+    server_ = builder.BuildAndStart();
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    const auto channel = grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(port),
+                                                   grpc::InsecureChannelCredentials(), arguments);
+    webhook_stub_ = v1::WebhookService::NewStub(channel);
+    notification_stub_ = v1::NotificationService::NewStub(channel);
+    delivery_stub_ = v1::DeliveryService::NewStub(channel);
+  }
+  ~RpcServicesTest() override {
+    // Answers what still waits.
+    outbox_.reset();
+    server_->Shutdown(absl::ToChronoTime(absl::Now() + absl::Seconds(2)));
+  }
+
+  void Open() { services_.Open({&webhooks_, &notifications_, &deliveries_}); }
+
+  // Lets the outbox answer until the call has ended.
+  grpc::Status Finish(const AsyncCall& call) {
+    for (;;) {
+      outbox_->RunPending();
+      if (std::optional<grpc::Status> status = call.status()) return *std::move(status);
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+
+  void WaitForQueuedWrites(size_t count) const {
+    while (outbox_->queued_writes() < count) absl::SleepFor(absl::Milliseconds(1));
+  }
+
+  static v1::PublishNotificationRequest Request(size_t bytes) {
+    v1::PublishNotificationRequest request;
+    request.mutable_notification()->set_notification_type("T");
+    request.mutable_notification()->set_json_payload("{\"a\":\"" + std::string(bytes, 'x') + "\"}");
+    return request;
+  }
+
+  std::function<grpc::Status()> Publish(size_t bytes) {
+    return [this, bytes] {
+      v1::PublishNotificationResponse response;
+      return notification_stub_->PublishNotification(CallContext().get(), Request(bytes),
+                                                     &response);
+    };
+  }
+
+  // `stub->method` with an empty request.
+  template <typename Stub, typename Request, typename Response>
+  static std::function<grpc::Status()> Empty(
+      Stub* stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*)) {
+    return [stub, method] {
+      Response response;
+      return (stub->*method)(CallContext().get(), Request(), &response);
+    };
+  }
+
+  struct Method {
+    RpcMethod method;
+    bool reads;
+    std::function<grpc::Status()> call;
+  };
+  // Every method of the API.
+  std::vector<Method> Methods() {
+    using W = v1::WebhookService::Stub;
+    using N = v1::NotificationService::Stub;
+    using D = v1::DeliveryService::Stub;
+    W* w = webhook_stub_.get();
+    N* n = notification_stub_.get();
+    D* d = delivery_stub_.get();
+    return {
+        {RpcMethod::kConfigureWebhook, false, Empty(w, &W::ConfigureWebhook)},
+        {RpcMethod::kValidateWebhook, false, Empty(w, &W::ValidateWebhook)},
+        {RpcMethod::kGetWebhook, true, Empty(w, &W::GetWebhook)},
+        {RpcMethod::kListWebhooks, true, Empty(w, &W::ListWebhooks)},
+        {RpcMethod::kDeleteWebhook, false, Empty(w, &W::DeleteWebhook)},
+        {RpcMethod::kRotateSigningSecret, false, Empty(w, &W::RotateSigningSecret)},
+        {RpcMethod::kPublishNotification, false, Empty(n, &N::PublishNotification)},
+        {RpcMethod::kBatchPublishNotifications, false, Empty(n, &N::BatchPublishNotifications)},
+        {RpcMethod::kGetNotification, true, Empty(n, &N::GetNotification)},
+        {RpcMethod::kListNotifications, true, Empty(n, &N::ListNotifications)},
+        {RpcMethod::kListDeliveries, true, Empty(d, &D::ListDeliveries)},
+        {RpcMethod::kGetDelivery, true, Empty(d, &D::GetDelivery)},
+        {RpcMethod::kRetryDelivery, false, Empty(d, &D::RetryDelivery)},
+    };
+  }
+
+  uint64_t Ended(RpcMethod method) const {
+    uint64_t ended = 0;
+    for (const Counter& counter : services_.metrics().methods[static_cast<size_t>(method)].ended) {
+      ended += counter.value();
+    }
+    return ended;
+  }
+
+  SeededRandom random_{7};
+  MemoryStore store_;
+  std::unique_ptr<MemoryOutbox> outbox_ =
+      std::make_unique<MemoryOutbox>(SystemClock(), store_, nullptr);
+  FakeTransport transport_;
+  ManualExecutor executor_;
+  WebhookTester tester_{{{&executor_, &transport_}}, SystemClock(), "1.2.3"};
+  WebhookHandlers webhooks_{*outbox_, tester_, SystemClock(), random_};
+  NotificationHandlers notifications_{*outbox_, 100'000};
+  DeliveryHandlers deliveries_{*outbox_};
+
+  RpcServices services_{SystemClock(), kMaxInFlightBytes};
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<v1::WebhookService::Stub> webhook_stub_;
+  std::unique_ptr<v1::NotificationService::Stub> notification_stub_;
+  std::unique_ptr<v1::DeliveryService::Stub> delivery_stub_;
+};
+
+TEST_F(RpcServicesTest, UntilItIsOpenEveryMethodSaysStarting) {
+  for (const Method& method : Methods()) {
+    const grpc::Status status = method.call();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+    EXPECT_EQ(ReasonOf(status), "STARTING");
+    EXPECT_TRUE(HasRetryInfo(status));
+  }
+}
+
+TEST_F(RpcServicesTest, EveryMethodReachesItsHandlerAndIsCounted) {
+  Open();
+  for (const Method& method : Methods()) {
+    const AsyncCall call(method.call);
+    const grpc::Status status = Finish(call);
+    // None of them is a request that the server itself fails at.
+    EXPECT_THAT(status.error_code(),
+                ::testing::AnyOf(grpc::StatusCode::OK, grpc::StatusCode::INVALID_ARGUMENT,
+                                 grpc::StatusCode::NOT_FOUND))
+        << status.error_message();
+    EXPECT_EQ(Ended(method.method), 1u) << static_cast<int>(method.method);
+  }
+  EXPECT_EQ(services_.metrics().in_flight.value(), 0);
+  EXPECT_EQ(services_.metrics().in_flight_bytes.value(), 0);
+}
+
+TEST_F(RpcServicesTest, WhenItDrainsOnlyReadsAreAdmitted) {
+  Open();
+  services_.StopAdmission();
+  services_.StopAdmission();
+  for (const Method& method : Methods()) {
+    const AsyncCall call(method.call);
+    const grpc::Status status = Finish(call);
+    if (method.reads) {
+      EXPECT_NE(status.error_code(), grpc::StatusCode::UNAVAILABLE) << status.error_message();
+    } else {
+      EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+      EXPECT_EQ(ReasonOf(status), "STOPPING");
+      EXPECT_TRUE(HasRetryInfo(status));
+    }
+  }
+}
+
+TEST_F(RpcServicesTest, RequestsUnderWayAreBoundedByTheirBytes) {
+  Open();
+  outbox_->HoldCommits(true);
+  const AsyncCall first(Publish(kMaxInFlightBytes - 1000));
+  WaitForQueuedWrites(1);
+
+  const grpc::Status refused = Publish(2000)();
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonOf(refused), "TOO_MANY_REQUESTS");
+  EXPECT_TRUE(HasRetryInfo(refused));
+  // What still fits is taken.
+  const AsyncCall small(Publish(100));
+  WaitForQueuedWrites(2);
+
+  outbox_->HoldCommits(false);
+  EXPECT_TRUE(Finish(first).ok());
+  EXPECT_TRUE(Finish(small).ok());
+  const AsyncCall again(Publish(2000));
+  EXPECT_TRUE(Finish(again).ok());
+  EXPECT_EQ(services_.metrics().in_flight_bytes.value(), 0);
+}
+
+TEST_F(RpcServicesTest, ACallThatTheOutboxDropsHearsThatTheServerStops) {
+  Open();
+  outbox_->HoldCommits(true);
+  const AsyncCall call(Publish(100));
+  WaitForQueuedWrites(1);
+  outbox_.reset();
+  std::optional<grpc::Status> status;
+  while (!(status = call.status()).has_value()) absl::SleepFor(absl::Milliseconds(1));
+  EXPECT_EQ(status->error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(ReasonOf(*status), "STOPPING");
+}
+
+TEST_F(RpcServicesTest, InnerErrorsAreNotShownToCallers) {
+  Open();
+  outbox_->BreakDisk(/*stored=*/false);
+  const AsyncCall call(Publish(100));
+  const grpc::Status status = Finish(call);
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNKNOWN);
+  EXPECT_THAT(status.error_message(), HasSubstr("the disk failed"));
+}
+
+TEST_F(RpcServicesTest, ThePageShowsCallsByMethodAndCode) {
+  Open();
+  const AsyncCall good(Publish(100));
+  ASSERT_TRUE(Finish(good).ok());
+  const AsyncCall bad(
+      Empty(notification_stub_.get(), &v1::NotificationService::Stub::PublishNotification));
+  ASSERT_FALSE(Finish(bad).ok());
+  MetricsPage page;
+  AddRpcMetrics(services_.metrics(), &page);
+  const std::string text = page.Text();
+  EXPECT_THAT(text, HasSubstr("postrider_grpc_requests_total{code=\"OK\","
+                              "method=\"PublishNotification\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("postrider_grpc_requests_total{code=\"INVALID_ARGUMENT\","
+                              "method=\"PublishNotification\"} 1\n"));
+  EXPECT_THAT(text,
+              HasSubstr("postrider_grpc_request_seconds_count{method=\"PublishNotification\"} 2"));
+  EXPECT_THAT(text, HasSubstr("postrider_grpc_in_flight 0\n"));
+}
+
+}  // namespace
+}  // namespace postrider

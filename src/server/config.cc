@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "src/server/config_file.h"
@@ -87,6 +88,13 @@ CLI::Validator AddressValidator() {
       "HOST:PORT", "address");
 }
 
+// Kubernetes sets these for each Service in a pod's namespace, here for one that is named
+// postrider.
+bool IsServiceLink(const std::string& name) {
+  return absl::StartsWith(name, "POSTRIDER_SERVICE_") || name == "POSTRIDER_PORT" ||
+         absl::StartsWith(name, "POSTRIDER_PORT_");
+}
+
 Failure Usage(std::string message) { return {ExitCode::kUsage, std::move(message)}; }
 Failure BadConfig(std::string message) { return {ExitCode::kConfig, std::move(message)}; }
 
@@ -135,7 +143,7 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
   AddSize("--min-free-bytes", &config_.min_free_bytes, "256MiB",
           "Publishes are refused when the disk has less room than this");
   AddSize("--max-queue-bytes", &config_.max_queue_bytes, "64MiB",
-          "What may wait for the disk, and what each pump holds of what is owed");
+          "What may wait for the disk, and what the pumps hold in all of what is owed");
   AddDuration("--retention", &config_.retention, "168h",
               "How long notifications are kept, and longer while they are owed");
   serve_
@@ -184,7 +192,7 @@ std::optional<Failure> ServeFlags::ApplyEnvironment(const std::vector<std::strin
   for (const std::string& line : environment) {
     const size_t equals = line.find('=');
     const std::string name = line.substr(0, equals);
-    if (name.rfind(kEnvironmentPrefix, 0) != 0) continue;
+    if (name.rfind(kEnvironmentPrefix, 0) != 0 || IsServiceLink(name)) continue;
     const auto found = known.find(name);
     if (found == known.end()) {
       return BadConfig(absl::StrCat("the environment variable ", name,

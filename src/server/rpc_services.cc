@@ -21,6 +21,7 @@ namespace postrider {
 namespace {
 
 constexpr int kInnerErrorsLoggedPerSecond = 5;
+constexpr int kRefusalsLoggedPerSecond = 1;
 
 struct MethodInfo {
   const char* name;
@@ -60,7 +61,8 @@ class CallGate {
   CallGate(const Clock& clock, size_t max_in_flight_bytes)
       : clock_(clock),
         max_in_flight_bytes_(static_cast<int64_t>(max_in_flight_bytes)),
-        log_limiter_(clock, kInnerErrorsLoggedPerSecond) {}
+        error_limiter_(clock, kInnerErrorsLoggedPerSecond),
+        refusal_limiter_(clock, kRefusalsLoggedPerSecond) {}
 
   void Open(const ApiHandlers& handlers) {
     handlers_ = handlers;
@@ -97,21 +99,32 @@ class CallGate {
     RpcMetrics::Method& counts = metrics_.methods[static_cast<size_t>(method)];
     counts.ended[static_cast<size_t>(status.code())].Add();
     counts.latency.Observe(absl::ToDoubleSeconds(clock_.Monotonic() - start));
-    uint64_t suppressed = 0;
-    if (IsInnerError(status) && log_limiter_.Allow(&suppressed)) {
-      Log(LogLevel::kError, "a call failed for a reason of the server's own",
-          {{"method", kMethods[static_cast<size_t>(method)].name},
-           {"error", status.ToString()},
-           {"suppressed", absl::StrCat(suppressed)}});
+    if (IsInnerError(status)) {
+      Tell(LogLevel::kError, "a call failed for a reason of the server's own", method, status,
+           &error_limiter_);
+    } else if (absl::IsResourceExhausted(status)) {
+      Tell(LogLevel::kWarn, "a call was refused for want of room", method, status,
+           &refusal_limiter_);
     }
   }
 
   const Clock& clock() const { return clock_; }
 
  private:
+  static void Tell(LogLevel level, const char* what, RpcMethod method, const absl::Status& status,
+                   LogLimiter* limiter) {
+    uint64_t suppressed = 0;
+    if (!limiter->Allow(&suppressed)) return;
+    Log(level, what,
+        {{"method", kMethods[static_cast<size_t>(method)].name},
+         {"error", status.ToString()},
+         {"suppressed", absl::StrCat(suppressed)}});
+  }
+
   const Clock& clock_;
   const int64_t max_in_flight_bytes_;
-  LogLimiter log_limiter_;
+  LogLimiter error_limiter_;
+  LogLimiter refusal_limiter_;
   RpcMetrics metrics_;
   // Written once, before open_.
   ApiHandlers handlers_{};

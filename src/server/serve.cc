@@ -110,7 +110,7 @@ void PrintReady(const App& app) {
 bool WaitForStop(const App& app, Events* events) {
   for (;;) {
     const bool signal = events->Wait(absl::InfiniteDuration());
-    if (!app.disk_failure().empty()) return true;
+    if (app.disk_failure()) return true;
     if (signal) return false;
   }
 }
@@ -120,7 +120,7 @@ bool WaitForIdle(const App& app, Events* events, absl::Duration timeout) {
   const absl::Time deadline = absl::Now() + timeout;
   while (!app.idle()) {
     const absl::Time now = absl::Now();
-    if (now >= deadline || !app.disk_failure().empty()) return false;
+    if (now >= deadline || app.disk_failure()) return false;
     if (events->Wait(deadline - now)) {
       Log(LogLevel::kWarn, "second signal: requests under way are broken off");
       return false;
@@ -131,10 +131,10 @@ bool WaitForIdle(const App& app, Events* events, absl::Duration timeout) {
 
 // There is nothing left to be saved: what is owed is on disk, or nobody was told that it is.
 // Waiting for threads that wait for the disk could take forever.
-[[noreturn]] void EndAfterDiskFailure() {
+[[noreturn]] void EndAfterDiskFailure(const App& app) {
   FlushLogging();
   std::fflush(nullptr);
-  std::_Exit(static_cast<int>(ExitCode::kIo));
+  std::_Exit(static_cast<int>(app.disk_failure()->code));
 }
 
 }  // namespace
@@ -155,7 +155,7 @@ ExitCode Serve(const ServerConfig& config) {
   const std::unique_ptr<App> app = std::move(std::get<std::unique_ptr<App>>(started));
   PrintReady(*app);
 
-  if (WaitForStop(*app, &events)) EndAfterDiskFailure();
+  if (WaitForStop(*app, &events)) EndAfterDiskFailure(*app);
   Log(LogLevel::kInfo, "stopping", {{"drain_timeout", absl::FormatDuration(config.drain_timeout)}});
   app->BeginDrain();
   if (!WaitForIdle(*app, &events, config.drain_timeout)) {
@@ -164,9 +164,9 @@ ExitCode Serve(const ServerConfig& config) {
       Log(LogLevel::kWarn, "stopping with outcomes that are not recorded: they are owed again");
     }
   }
-  if (!app->disk_failure().empty()) EndAfterDiskFailure();
+  if (app->disk_failure()) EndAfterDiskFailure(*app);
   app->Stop();
-  if (!app->disk_failure().empty()) EndAfterDiskFailure();
+  if (app->disk_failure()) EndAfterDiskFailure(*app);
   Log(LogLevel::kInfo, "stopped");
   FlushLogging();
   return ExitCode::kOk;

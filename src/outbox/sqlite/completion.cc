@@ -1,5 +1,7 @@
 #include "src/outbox/sqlite/completion.h"
 
+#include <pthread.h>
+
 #include <utility>
 #include <variant>
 
@@ -31,6 +33,7 @@ void CompletionThread::Post(FinishedBatch batch) {
 }
 
 void CompletionThread::Loop() {
+  pthread_setname_np(pthread_self(), "outbox-answers");
   while (true) {
     FinishedBatch batch;
     {

@@ -1,5 +1,7 @@
 #include "src/outbox/sqlite/reader_pool.h"
 
+#include <pthread.h>
+
 #include <utility>
 
 namespace postrider {
@@ -36,6 +38,7 @@ void ReaderPool::Close() {
 }
 
 void ReaderPool::Loop(std::unique_ptr<ReadSession> session) {
+  pthread_setname_np(pthread_self(), "outbox-reader");
   while (true) {
     Job job;
     {

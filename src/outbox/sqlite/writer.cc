@@ -1,5 +1,7 @@
 #include "src/outbox/sqlite/writer.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <iterator>
 #include <utility>
@@ -82,6 +84,7 @@ void Writer::Close() {
 // ---- The writer thread
 
 void Writer::Loop() {
+  pthread_setname_np(pthread_self(), "outbox-writer");
   Commands commands;
   // What cannot be read here is found, and told, by the first write.
   ReportSizes().IgnoreError();
@@ -233,7 +236,9 @@ void Writer::Fail(const absl::Status& status) {
   queue_.Close();
   // After the answers of this transaction: the owner may end the process.
   FinishedBatch last;
-  last.then = [on_fatal = std::move(on_fatal_), failure = Unshared(failure_)]() mutable {
+  const absl::StatusCode code = absl::IsDataLoss(status) ? status.code() : failure_.code();
+  last.then = [on_fatal = std::move(on_fatal_),
+               failure = absl::Status(code, failure_.message())]() mutable {
     if (on_fatal) std::move(on_fatal)(failure);
   };
   completion_.Post(std::move(last));

@@ -133,7 +133,7 @@ struct App::Impl {
   const MetricsPage* page ABSL_GUARDED_BY(page_mutex) = nullptr;
 
   Mutex failure_mutex;
-  std::string disk_failure ABSL_GUARDED_BY(failure_mutex);
+  std::optional<Failure> disk_failure ABSL_GUARDED_BY(failure_mutex);
 };
 
 std::optional<Failure> App::Impl::Bind() {
@@ -257,7 +257,8 @@ void App::Impl::OnDiskFailure(const absl::Status& status) {
       {{"data_dir", config.data_dir}, {"error", status.ToString()}});
   {
     MutexLock lock(&failure_mutex);
-    disk_failure = status.ToString();
+    disk_failure =
+        Failure{absl::IsDataLoss(status) ? ExitCode::kData : ExitCode::kIo, status.ToString()};
   }
   if (notify) notify();
 }
@@ -300,7 +301,7 @@ void App::Abandon() {
   for (const auto& pump : impl_->pumps) pump->Abandon();
 }
 
-std::string App::disk_failure() const {
+std::optional<Failure> App::disk_failure() const {
   MutexLock lock(&impl_->failure_mutex);
   return impl_->disk_failure;
 }

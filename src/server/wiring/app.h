@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -44,8 +45,8 @@ class App {
   bool idle() const;
   // Breaks off what is under way; it stays owed.
   void Abandon();
-  // The disk failed, and the process must end; empty while all is well.
-  std::string disk_failure() const;
+  // The disk failed or the database is corrupt, and the process must end; nothing while all is well.
+  std::optional<Failure> disk_failure() const;
 
   // Ends everything, in order, without waiting for receivers.
   void Stop();

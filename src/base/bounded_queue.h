@@ -62,6 +62,21 @@ class BoundedQueue {
     return !(closed_ && out->empty());
   }
 
+  // Waits until there are `enough`, the timeout has passed or the queue is closed: for a consumer
+  // that rather takes many at once.
+  void Await(size_t enough, absl::Duration timeout) {
+    MutexLock lock(&mutex_);
+    const absl::Duration deadline = Monotonic() + timeout;
+    wake_at_ = enough;
+    for (auto rest = timeout; rest > absl::ZeroDuration(); rest = deadline - Monotonic()) {
+      waiting_ = items_.size() < enough && !closed_;
+      if (!waiting_) break;
+      cond_.WaitFor(&mutex_, rest);
+    }
+    waiting_ = false;
+    wake_at_ = 1;
+  }
+
   // Refuses what comes from now on; what is in the queue can still be taken. Idempotent.
   void Close() {
     MutexLock lock(&mutex_);
@@ -93,8 +108,9 @@ class BoundedQueue {
   void Append(T&& item, size_t weight) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     items_.push_back(std::move(item));
     weight_ += weight;
-    // One signal a wait: the first item wakes the consumer, the rest are there when it comes.
-    if (waiting_) {
+    // One signal a wait: the item that is enough wakes the consumer, the rest are there when it
+    // comes.
+    if (waiting_ && items_.size() >= wake_at_) {
       waiting_ = false;
       cond_.Signal();
     }
@@ -108,6 +124,7 @@ class BoundedQueue {
   std::vector<T> items_ ABSL_GUARDED_BY(mutex_);
   size_t weight_ ABSL_GUARDED_BY(mutex_) = 0;
   bool waiting_ ABSL_GUARDED_BY(mutex_) = false;
+  size_t wake_at_ ABSL_GUARDED_BY(mutex_) = 1;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

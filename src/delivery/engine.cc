@@ -9,7 +9,7 @@ namespace postrider {
 namespace {
 
 // A step ends after this many attempts, so that the owner's other work is not kept waiting.
-constexpr int kMaxRunsPerStep = 256;
+constexpr int kMaxRunsPerStep = 32;
 // Due times are wall-clock times: when the clock is set forward while the owner sleeps, what has
 // become due by it is found after this long.
 constexpr absl::Duration kMaxSleep = absl::Seconds(10);
@@ -44,7 +44,7 @@ Engine::Impl::Impl(const EngineOptions& options, const Clock& clock, Random& ran
       memory_(options.max_queued_bytes, now_,
               [this](WebhookState& webhook) { run_.Push(webhook); }),
       pager_(outbox, home, memory_, metrics.pages_read, *this),
-      recorder_(outbox, home, metrics.outcome_failures, *this) {
+      recorder_(outbox, home, options.record_linger, metrics.outcome_failures, *this) {
   ReadClocks();
 }
 

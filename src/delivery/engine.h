@@ -25,6 +25,9 @@ struct EngineOptions {
   size_t max_queued_per_webhook = 1024;
   // Attempts whose outcomes are not on disk yet. Beyond it nothing new is sent.
   size_t max_unrecorded = 8192;
+  // How long an outcome waits for others before it is recorded, unless an ordered webhook waits for
+  // it.
+  absl::Duration record_linger;
   // Failures in a row after which a webhook is probed by one delivery at a time.
   int failures_to_probe = 10;
   // Nothing but failures for this long, and as many in a row as make it probed, disables the

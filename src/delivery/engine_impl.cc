@@ -230,7 +230,7 @@ void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
     if (!webhook.deleted) OnFailure(webhook, item->probe, verdict);
   }
   CountProbing(webhook);
-  recorder_.Add(item, std::move(verdict.outcome));
+  recorder_.Add(item, std::move(verdict.outcome), webhook.ordered());
 }
 
 void Engine::Impl::OnFailure(WebhookState& webhook, bool was_probe, const Verdict& verdict) {

@@ -38,7 +38,10 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   void OnWebhookDeleted(WebhookId id);
   void OnOwed(std::vector<OwedDelivery> deliveries);
   absl::Time Step();
-  void BeginDrain() { draining_ = true; }
+  void BeginDrain() {
+    draining_ = true;
+    recorder_.StopLingering();
+  }
   bool idle() const { return unrecorded_ == 0 && recorder_.idle(); }
 
  private:

@@ -9,6 +9,8 @@ namespace {
 
 constexpr absl::Duration kFirstBackoff = absl::Seconds(1);
 constexpr absl::Duration kMaxBackoff = absl::Seconds(10);
+// So many wait for no more.
+constexpr size_t kFullBatch = 512;
 
 bool IsFinal(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsUnknown(status);
@@ -16,7 +18,8 @@ bool IsFinal(const absl::Status& status) {
 
 }  // namespace
 
-void Recorder::Add(Item* item, AttemptOutcome outcome) {
+void Recorder::Add(Item* item, AttemptOutcome outcome, bool urgent) {
+  next_is_urgent_ |= urgent;
   next_.items.push_back(item);
   next_.rows.outcomes.push_back(std::move(outcome));
 }
@@ -27,12 +30,17 @@ absl::Duration Recorder::next_flush() const {
     return under_way_ > 0 ? absl::InfiniteDuration()
                           : offer_at_.value_or(-absl::InfiniteDuration());
   }
-  return empty() ? absl::InfiniteDuration() : -absl::InfiniteDuration();
+  if (empty()) return absl::InfiniteDuration();
+  const bool at_once = next_is_urgent_ || next_.items.size() >= kFullBatch;
+  return at_once || !next_since_ ? -absl::InfiniteDuration() : *next_since_ + linger_;
 }
 
 void Recorder::Flush(absl::Duration mono) {
   if (refused_ && !offer_at_.has_value()) offer_at_ = mono + backoff_;
+  if (!empty() && !next_since_) next_since_ = mono;
   if (next_flush() > mono) return;
+  next_since_.reset();
+  next_is_urgent_ = false;
   if (empty()) {
     // What was refused has lost its meaning (its webhook is deleted): the next batch will show.
     refused_ = false;

@@ -13,7 +13,8 @@
 
 namespace postrider {
 
-// Hands the outcomes of attempts to the outbox, and holds them until they are on disk. Batches may
+// Hands the outcomes of attempts to the outbox, and holds them until they are on disk. They linger
+// for a moment, so that one commit takes many; those that something waits for do not. Batches may
 // overlap. When the outbox cannot take a batch (the disk is full) it is kept and offered again,
 // after 1 s at first and 10 s at most, and meanwhile nothing new should be sent: see CanSend.
 //
@@ -31,17 +32,21 @@ class Recorder {
     ~Host() = default;
   };
 
-  Recorder(Outbox& outbox, Executor& home, Counter& failures, Host& host)
-      : outbox_(outbox), home_(home), failures_(failures), host_(host) {}
+  Recorder(Outbox& outbox, Executor& home, absl::Duration linger, Counter& failures, Host& host)
+      : outbox_(outbox), home_(home), failures_(failures), host_(host), linger_(linger) {}
 
-  // Joins the next batch. `item` is given back with OnRecorded.
-  void Add(Item* item, AttemptOutcome outcome);
+  // Joins the next batch, and sends it on at the next Flush when it is `urgent`. `item` is given
+  // back with OnRecorded.
+  void Add(Item* item, AttemptOutcome outcome, bool urgent);
   void AddHealth(const WebhookHealth& health) { next_.rows.health.push_back(health); }
 
   // Hands over what was added, unless it must wait.
   void Flush(absl::Duration mono);
   // When Flush wants to be called, monotonic; infinite when nothing waits for a time.
   absl::Duration next_flush() const;
+
+  // From now on nothing lingers.
+  void StopLingering() { linger_ = absl::ZeroDuration(); }
 
   // False while outcomes cannot be recorded.
   bool CanSend() const { return !refused_ && !stopped_; }
@@ -68,7 +73,11 @@ class Recorder {
   Executor& home_;
   Counter& failures_;
   Host& host_;
+  absl::Duration linger_;
   Batch next_;
+  // When Flush saw the first of it.
+  std::optional<absl::Duration> next_since_;
+  bool next_is_urgent_ = false;
   int under_way_ = 0;
   uint64_t last_number_ = 0;
   bool stopped_ = false;

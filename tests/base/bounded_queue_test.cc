@@ -158,5 +158,37 @@ TEST(BoundedQueueTest, NothingIsLostOrReordered) {
   for (const int count : next) EXPECT_EQ(count, kEach);
 }
 
+TEST(BoundedQueueTest, AwaitWaitsUntilThereAreEnough) {
+  BoundedQueue<int> queue(1000, 1000);
+  std::thread producer([&] {
+    for (int i = 0; i < 100; ++i) ASSERT_TRUE(queue.TryPush(i, 1));
+  });
+  queue.Await(100, absl::Minutes(5));
+  EXPECT_EQ(queue.size(), 100u);
+  producer.join();
+  // One item is enough again for who takes what there is.
+  std::vector<int> taken;
+  ASSERT_TRUE(queue.TakeAll(&taken, absl::Minutes(5)));
+  std::thread late([&] {
+    int item = 1;
+    ASSERT_TRUE(queue.TryPush(item, 1));
+  });
+  ASSERT_TRUE(queue.TakeAll(&taken, absl::Minutes(5)));
+  EXPECT_EQ(taken.size(), 1u);
+  late.join();
+}
+
+TEST(BoundedQueueTest, AwaitEndsWithItsTimeAndWithTheQueue) {
+  BoundedQueue<int> queue(10, 10);
+  int item = 1;
+  ASSERT_TRUE(queue.TryPush(item, 1));
+  queue.Await(2, absl::Milliseconds(1));
+  EXPECT_EQ(queue.size(), 1u);
+  std::thread closer([&] { queue.Close(); });
+  queue.Await(2, absl::Minutes(5));
+  closer.join();
+  EXPECT_EQ(queue.size(), 1u);
+}
+
 }  // namespace
 }  // namespace postrider

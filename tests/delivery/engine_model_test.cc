@@ -50,6 +50,7 @@ class World {
     options.max_queued_per_webhook = 1 + Below(8);
     options.max_queued_bytes = 300 + Below(12000);
     options.max_unrecorded = 1 + Below(24);
+    options.record_linger = OneIn(2) ? absl::Milliseconds(2) : absl::ZeroDuration();
     options.failures_to_probe = 1 + Below(5);
     options.disable_after = OneIn(4) ? absl::Minutes(5) : absl::Hours(100000);
     return options;

@@ -530,6 +530,46 @@ TEST(RecordingTest, ARetryThatOvertakesTheNewsOfTheOutcomeCounts) {
   EXPECT_EQ(h.DeliveryOf(0).delivery.attempts, 2);
 }
 
+TEST(RecordingTest, OutcomesLingerToBeRecordedTogether) {
+  EngineOptions options;
+  options.record_linger = absl::Milliseconds(10);
+  EngineHarness h(options);
+  h.Configure("w");
+  h.Publish(2);
+  h.Settle();
+  h.transport->Succeed(0);
+  h.Settle();
+  EXPECT_EQ(h.DeliveryOf(0).delivery.state, DeliveryState::kPending);
+  EXPECT_EQ(h.next_step, h.clock.Now() + absl::Milliseconds(10));
+  h.transport->Succeed(1);
+  h.Advance(absl::Milliseconds(10));
+  EXPECT_EQ(h.DeliveryOf(0).delivery.state, DeliveryState::kDelivered);
+  EXPECT_EQ(h.DeliveryOf(1).delivery.state, DeliveryState::kDelivered);
+}
+
+TEST(RecordingTest, WhatSomethingWaitsForDoesNotLinger) {
+  EngineOptions options;
+  options.record_linger = absl::Minutes(1);
+  EngineHarness h(options);
+  h.Configure("ordered", [](Webhook& w) { w.order = DeliveryOrder::kOrdered; });
+  h.Publish(2);
+  h.Settle();
+  h.transport->Succeed(0);
+  h.Settle();
+  EXPECT_EQ(h.transport->sent(), 2u) << "the next one waits for the record of the first";
+
+  EngineHarness stopping(options);
+  stopping.Configure("w");
+  stopping.Publish();
+  stopping.Settle();
+  stopping.transport->Succeed(0);
+  stopping.Settle();
+  EXPECT_FALSE(stopping.engine->idle());
+  stopping.engine->BeginDrain();
+  stopping.Settle();
+  EXPECT_TRUE(stopping.engine->idle());
+}
+
 TEST(RecordingTest, ARetryThatOnlyAReadTellsOfCounts) {
   for (const bool read_first : {true, false}) {
     EngineHarness h;

@@ -18,6 +18,14 @@ namespace {
 constexpr size_t kTransactionRows = 2048;
 constexpr size_t kTransactionBytes = size_t{4} << 20;
 
+// When so many commands came together, others are on their way: the next transaction waits a moment
+// until as many are there again. Of few it takes what it finds; and it does not wait for all, since
+// those who wait for their answers send nothing meanwhile.
+constexpr size_t kGatherCommands = 8;
+constexpr size_t kGatherAtMost = 48;
+constexpr size_t kGatherRows = 512;
+constexpr absl::Duration kGather = absl::Milliseconds(1);
+
 // Pages in the log after which it is copied into the database, and after which the writer waits for
 // the readers so that the log can begin anew.
 constexpr int kCheckpointPages = 4000;
@@ -88,7 +96,16 @@ void Writer::Loop() {
   Commands commands;
   // What cannot be read here is found, and told, by the first write.
   ReportSizes().IgnoreError();
-  while (queue_.TakeAll(&commands, IdleTimeout())) {
+  size_t last_commands = 0;
+  size_t last_rows = 0;
+  while (true) {
+    if (last_commands >= kGatherCommands && last_rows < kGatherRows) {
+      queue_.Await(std::min(last_commands, kGatherAtMost), kGather);
+    }
+    if (!queue_.TakeAll(&commands, IdleTimeout())) break;
+    last_commands = commands.size();
+    last_rows = 0;
+    for (const std::unique_ptr<Command>& command : commands) last_rows += command->rows();
     for (size_t next = 0; next < commands.size();) {
       const size_t end = CommitSome(commands, next);
       metrics_.queued_writes.Add(-static_cast<int64_t>(end - next));

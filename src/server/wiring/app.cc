@@ -36,6 +36,9 @@ constexpr size_t kMinInFlightBytes = size_t{64} << 20;
 // When the server stops, callers get this long to take their answers.
 constexpr absl::Duration kRpcShutdownTimeout = absl::Seconds(2);
 constexpr int kDisabledLoggedPerSecond = 10;
+// What the process knows and the disk does not is sent again when the process dies: little, for
+// fewer commits.
+constexpr absl::Duration kRecordLinger = absl::Milliseconds(10);
 
 std::variant<std::vector<Cidr>, Failure> ParseNetworks(const std::vector<std::string>& texts) {
   std::vector<Cidr> networks;
@@ -166,6 +169,7 @@ std::optional<Failure> App::Impl::OpenOutbox() {
 std::optional<Failure> App::Impl::MakePumps() {
   EngineOptions options;
   options.version = kVersion;
+  options.record_linger = kRecordLinger;
   const auto count = static_cast<size_t>(config.pump_threads);
   options.max_queued_bytes =
       std::max<size_t>(config.max_queue_bytes / count, config.max_notification_bytes);

@@ -45,7 +45,8 @@ class App {
   bool idle() const;
   // Breaks off what is under way; it stays owed.
   void Abandon();
-  // The disk failed or the database is corrupt, and the process must end; nothing while all is well.
+  // The disk failed or the database is corrupt, and the process must end; nothing while all is
+  // well.
   std::optional<Failure> disk_failure() const;
 
   // Ends everything, in order, without waiting for receivers.

@@ -81,6 +81,8 @@ void Engine::Impl::OnWebhook(const Webhook& webhook, bool owed) {
   } else if (slot->deleted) {
     return;
   } else if (owed) {
+    // What is read comes in order: nothing that is queued must go before it.
+    if (slot->config != nullptr && slot->ordered()) memory_.EvictTo(*slot, 0);
     slot->queue.LeaveAllOnDisk();
   }
   // What was read at the start may come after what changed since.
@@ -217,8 +219,7 @@ void Engine::Impl::RunTimers() {
 }
 
 void Engine::Impl::UnstallProbes() {
-  const size_t reserved = options_.max_unrecorded / 2;
-  for (size_t free = FreeSlots(); free > reserved && !stalled_.empty(); --free) {
+  for (size_t probes = probes_; probes < MaxProbes() && !stalled_.empty(); ++probes) {
     run_.Push(stalled_.Pop());
   }
 }

@@ -100,7 +100,7 @@ void Engine::Impl::Run(WebhookState& webhook) {
 bool Engine::Impl::TrySend(WebhookState& webhook) {
   Item* const item = NextToSend(webhook);
   if (item == nullptr) return false;
-  if (webhook.window.probing() && FreeSlots() <= options_.max_unrecorded / 2) {
+  if (webhook.window.probing() && probes_ >= MaxProbes()) {
     stalled_.Push(webhook);
     return false;
   }
@@ -133,6 +133,7 @@ void Engine::Impl::Send(WebhookState& webhook, Item* item) {
   ++webhook.in_flight;
   ++in_flight_;
   ++unrecorded_;
+  if (item->probe) ++probes_;
   const OwedDelivery& delivery = item->delivery;
   transport_.Send(RequestsOf(webhook).Build(outbox_.ids().Format(delivery.notification), now_.wall,
                                             delivery.body),
@@ -193,6 +194,11 @@ void Engine::Impl::Arm(WebhookState& webhook) {
 
 // ---- What comes back
 
+void Engine::Impl::FreeSlotOf(const Item& item) {
+  --unrecorded_;
+  if (item.probe) --probes_;
+}
+
 void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
   WebhookState& webhook = *item->webhook;
   --webhook.in_flight;
@@ -200,7 +206,7 @@ void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
   run_.Push(webhook);
   if (result.error == TransferError::kCancelled || result.error == TransferError::kNoResources) {
     // Not an attempt: it is owed as before.
-    --unrecorded_;
+    FreeSlotOf(*item);
     if (result.error == TransferError::kNoResources) {
       metrics_.attempts_postponed.Add();
       ReadClocks();
@@ -266,7 +272,7 @@ void Engine::Impl::OnFailure(WebhookState& webhook, bool was_probe, const Verdic
 
 void Engine::Impl::OnRecorded(Item* item, const AttemptOutcome& outcome) {
   WebhookState& webhook = *item->webhook;
-  --unrecorded_;
+  FreeSlotOf(*item);
   run_.Push(webhook);
   item->recording = false;
   if (item->retried != nullptr) {

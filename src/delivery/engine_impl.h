@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <deque>
 #include <memory>
@@ -84,6 +85,9 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   int64_t LeadMicros() const;
   bool IsFar(const QueueKey& key) const { return key.due_us > now_.wall_us + LeadMicros(); }
   size_t FreeSlots() const { return options_.max_unrecorded - unrecorded_; }
+  // Half of the slots are left to the webhooks that work.
+  size_t MaxProbes() const { return std::max<size_t>(options_.max_unrecorded / 2, 1); }
+  void FreeSlotOf(const Item& item);
   bool MaySend() const {
     return !draining_ && recorder_.CanSend() && unrecorded_ < options_.max_unrecorded;
   }
@@ -111,7 +115,7 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   Pager pager_;
   Recorder recorder_;
   RunList run_;
-  // Probes that wait, so that they leave half of the slots to the webhooks that work.
+  // Probes that wait since as many as may be are under way.
   RunList stalled_;
   TimerHeap<WebhookState, &WebhookState::wall_timer> wall_timers_;  // microseconds since 1970
   TimerHeap<WebhookState, &WebhookState::mono_timer> mono_timers_;  // nanoseconds
@@ -121,6 +125,8 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   size_t in_flight_ = 0;
   // Under way, or not recorded yet: all that are busy.
   size_t unrecorded_ = 0;
+  // Those of them that are probes.
+  size_t probes_ = 0;
   bool draining_ = false;
   // What the gauges were last told.
   int64_t told_queued_ = 0;

@@ -14,6 +14,7 @@ namespace postrider {
 namespace {
 
 constexpr size_t kMinMaskedBytes = 6;
+constexpr char kMaskedText[] = "***";
 
 absl::Status Bad(const char* what) { return absl::InvalidArgumentError(what); }
 
@@ -163,10 +164,30 @@ std::string DisplayValue(const Header& header) {
 }
 
 std::string MaskEchoes(const std::vector<Header>& headers, std::string text) {
+  std::vector<std::string_view> secrets;
   for (const Header& header : headers) {
-    const bool sensitive = header.sensitive || IsAlwaysSensitive(header.name);
-    if (sensitive && header.value.size() >= kMinMaskedBytes) {
-      text = absl::StrReplaceAll(text, {{header.value, std::string(kMaskedValue)}});
+    if (!header.sensitive && !IsAlwaysSensitive(header.name)) continue;
+    const std::string_view value = header.value;
+    secrets.push_back(value);
+    // Of credentials, what follows the scheme is echoed alone, too.
+    if (const size_t space = value.find(' '); space != value.npos) {
+      secrets.push_back(value.substr(space + 1));
+    }
+  }
+  std::erase_if(secrets, [](std::string_view secret) { return secret.size() < kMinMaskedBytes; });
+  // One that begins another must not tear it up.
+  std::sort(secrets.begin(), secrets.end(),
+            [](std::string_view a, std::string_view b) { return a.size() > b.size(); });
+  for (const std::string_view secret : secrets) {
+    text =
+        absl::StrReplaceAll(text, {{absl::string_view(secret.data(), secret.size()), kMaskedText}});
+  }
+  // The text may have been cut short in the middle of one.
+  for (const std::string_view secret : secrets) {
+    for (size_t size = std::min(secret.size(), text.size()); size >= kMinMaskedBytes; --size) {
+      if (std::string_view(text).substr(text.size() - size) != secret.substr(0, size)) continue;
+      text.replace(text.size() - size, size, kMaskedText);
+      break;
     }
   }
   return text;

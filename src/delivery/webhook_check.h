@@ -63,8 +63,8 @@ inline constexpr std::string_view kMaskedValue = "***";
 std::string DisplayValue(const Header& header);
 
 // The text with every sensitive header value in it masked: what a receiver echoes must not show
-// what is never shown. Values under 6 bytes are no secrets, and masking them would tear up the
-// text.
+// what is never shown, nor the part of it that is cut off at the text's end. Values under 6 bytes
+// are no secrets, and masking them would tear up the text.
 std::string MaskEchoes(const std::vector<Header>& headers, std::string text);
 
 }  // namespace postrider

@@ -717,6 +717,26 @@ TEST(MemoryTest, WhatWasNotHandedOverIsReadFromDisk) {
   EXPECT_EQ(h.transport->sent(), 20);
 }
 
+TEST(MemoryTest, WhatWasNotHandedOverDoesNotDisturbTheOrder) {
+  EngineHarness h;
+  h.Configure("w", [](Webhook& w) {
+    w.order = DeliveryOrder::kOrdered;
+    w.retry_policy.initial_backoff = absl::Seconds(1);
+  });
+  h.Publish(3);
+  h.Settle();
+  ASSERT_EQ(h.transport->sent(), 1u);
+  h.leave_on_disk = [] { return true; };
+  h.Publish();
+  h.leave_on_disk = {};
+  h.home->RunAll();
+  h.transport->Answer(0, Status(500));
+  h.Settle();
+  h.Advance(absl::Seconds(2));
+  ASSERT_EQ(h.transport->sent(), 2u);
+  EXPECT_EQ(h.NotificationOf(1), h.NotificationOf(0)) << "the head blocks the rest";
+}
+
 TEST(EngineTest, AClockThatIsSetForwardIsNoticed) {
   EngineHarness h;
   h.Configure("w");

@@ -188,6 +188,11 @@ TEST(SensitiveTest, WhatIsEchoedIsMasked) {
   EXPECT_EQ(MaskEchoes(headers, "visible-team hidden-pin Bearer topsecret short hidden-pin"),
             "visible-team *** *** short ***");
   EXPECT_EQ(MaskEchoes({}, "text"), "text");
+  EXPECT_EQ(MaskEchoes(headers, "no such token: topsecret"), "no such token: ***");
+  EXPECT_EQ(MaskEchoes(headers, "cut short: Bearer tops"), "cut short: ***");
+  EXPECT_EQ(MaskEchoes({{"X-Key", "secret1", true}, {"X-Key-2", "secret12345", true}},
+                       "secret12345 secret1"),
+            "*** ***");
 }
 
 TEST(SensitiveTest, AlwaysForCredentials) {

@@ -25,6 +25,13 @@ ResolverOptions Patient() {
   return options;
 }
 
+// A copy whose status shares nothing with the answer's: ThreadSanitizer does not see how Debian's
+// abseil counts the references to one, and takes the last release for a race.
+Resolver::Answer Unshared(const Resolver::Answer& answer) {
+  if (answer.ok()) return answer;
+  return absl::Status(answer.status().code(), answer.status().message());
+}
+
 class ResolverTest : public testing::Test {
  protected:
   ~ResolverTest() override {
@@ -55,7 +62,8 @@ class ResolverTest : public testing::Test {
   // Asks; the answer comes into `answers_`.
   void Ask(const std::string& host) {
     thread_->Call([&] {
-      resolver_->Resolve(host, [this](const Resolver::Answer& answer) { answers_.Put(answer); });
+      resolver_->Resolve(
+          host, [this](const Resolver::Answer& answer) { answers_.Put(Unshared(answer)); });
     });
   }
 
@@ -63,10 +71,13 @@ class ResolverTest : public testing::Test {
   Resolver::Answer Resolve(const std::string& host) {
     const auto told = std::make_shared<Mailbox<Resolver::Answer>>();
     thread_->Call([&] {
-      resolver_->Resolve(host, [told](const Resolver::Answer& answer) { told->Put(answer); });
+      resolver_->Resolve(host,
+                         [told](const Resolver::Answer& answer) { told->Put(Unshared(answer)); });
       EXPECT_EQ(told->size(), 0u) << "the answer came inside the call";
     });
     const std::vector<Resolver::Answer> answers = told->WaitFor(1);
+    // The loop has let go of `told` then.
+    thread_->Turn();
     return answers.empty() ? absl::UnknownError("no answer") : answers[0];
   }
 
@@ -218,8 +229,9 @@ TEST_F(ResolverTest, WhoAsksForTheSameNameSharesTheLookup) {
   Start();
   thread_->Call([&] {
     for (int i = 0; i < 10; ++i) {
-      resolver_->Resolve("shared.test",
-                         [this](const Resolver::Answer& answer) { answers_.Put(answer); });
+      resolver_->Resolve("shared.test", [this](const Resolver::Answer& answer) {
+        answers_.Put(Unshared(answer));
+      });
     }
   });
   EXPECT_EQ(answers_.WaitFor(10).size(), 10u);
@@ -233,8 +245,9 @@ TEST_F(ResolverTest, WhoIsToldMayAskAgain) {
   Start();
   thread_->Call([&] {
     resolver_->Resolve("first.test", [this](const Resolver::Answer&) {
-      resolver_->Resolve("second.test",
-                         [this](const Resolver::Answer& answer) { answers_.Put(answer); });
+      resolver_->Resolve("second.test", [this](const Resolver::Answer& answer) {
+        answers_.Put(Unshared(answer));
+      });
     });
   });
   EXPECT_THAT(Texts(answers_.WaitFor(1).at(0)), ElementsAre("192.0.2.2"));

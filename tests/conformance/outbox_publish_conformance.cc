@@ -1,3 +1,4 @@
+#include <atomic>
 #include <map>
 #include <set>
 #include <string>
@@ -149,13 +150,16 @@ TEST_P(OutboxConformanceTest, ManyWritesAtOnceAreAllAnswered) {
   const Webhook webhook = Put("default", "hook");
   constexpr int kWrites = 500;
   std::set<NotificationId> ids;
-  int answers = 0;
+  std::atomic<int> answers{0};
   Mutex mutex;
   Await([&](std::function<void()> answered) {
     for (int i = 0; i < kWrites; ++i) {
       outbox().Publish({New("default", "T", "{}")}, [&, answered](auto results) {
-        MutexLock lock(&mutex);
-        if (results.ok() && (*results)[0].ok()) ids.insert((*results)[0]->id);
+        {
+          MutexLock lock(&mutex);
+          if (results.ok() && (*results)[0].ok()) ids.insert((*results)[0]->id);
+        }
+        // The last one ends the wait, and with it the life of the mutex.
         if (++answers == kWrites) answered();
       });
     }

@@ -1,3 +1,4 @@
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -146,8 +147,7 @@ TEST_P(OutboxConformanceTest, AnErrorOfModifyChangesNothing) {
 TEST_P(OutboxConformanceTest, ModifyRunsBetweenTwoWrites) {
   Put("default", "hook", [](Webhook& w) { w.max_concurrency = 1; });
   constexpr int kChanges = 50;
-  int answers = 0;
-  Mutex mutex;
+  std::atomic<int> answers{0};
   Await([&](std::function<void()> answered) {
     for (int i = 0; i < kChanges; ++i) {
       outbox().ModifyWebhook(
@@ -158,7 +158,6 @@ TEST_P(OutboxConformanceTest, ModifyRunsBetweenTwoWrites) {
           },
           [&, answered](absl::StatusOr<Webhook> result) {
             EXPECT_TRUE(result.ok());
-            MutexLock lock(&mutex);
             if (++answers == kChanges) answered();
           });
     }

@@ -251,7 +251,10 @@ class HttpSink::Impl {
   }
 
   void Serve(int fd, uint32_t events) {
-    Connection& connection = connections_.at(fd);
+    const auto it = connections_.find(fd);
+    // Closed since the event was told.
+    if (it == connections_.end()) return;
+    Connection& connection = it->second;
     if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) != 0) {
       if (connection.close_at_next || !Read(fd, &connection)) {
         Close(fd);
@@ -339,7 +342,9 @@ class HttpSink::Impl {
 
   // Writes what can be written, and waits for what cannot.
   void Continue(int fd) {
-    Connection& connection = connections_.at(fd);
+    const auto it = connections_.find(fd);
+    if (it == connections_.end()) return;
+    Connection& connection = it->second;
     if (connection.output.empty()) connection.output = connection.endless;
     while (!connection.output.empty()) {
       const ssize_t size =

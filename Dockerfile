@@ -12,7 +12,7 @@ FROM debian:bookworm-slim
 RUN apt-get update \
   && apt-get install -y --no-install-recommends \
     ca-certificates libabsl20220623 libc-ares2 libcpp-httplib0.11 libcurl4 libgrpc++1.51 libgrpc29 \
-    libprometheus-cpp-core1.0 libprotobuf32 libspdlog1.10 libsqlite3-0 libssl3 libstdc++6 \
+    libjemalloc2 libprometheus-cpp-core1.0 libprotobuf32 libspdlog1.10 libsqlite3-0 libssl3 libstdc++6 \
   && rm -rf /var/lib/apt/lists/* \
   && useradd --system --uid 10001 --user-group --no-create-home --home-dir /var/lib/postrider \
     --shell /usr/sbin/nologin postrider \

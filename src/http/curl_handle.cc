@@ -10,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/hash/hash.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -49,10 +50,6 @@ bool OutOfResources(int error) {
   return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
 }
 
-struct CurlUrlDeleter {
-  void operator()(CURLU* url) const { curl_url_cleanup(url); }
-};
-
 std::string UrlPart(CURLU* url, CURLUPart part) {
   char* text = nullptr;
   if (curl_url_get(url, part, &text, CURLU_DEFAULT_PORT) != CURLUE_OK) return "";
@@ -66,13 +63,13 @@ std::string UrlPart(CURLU* url, CURLUPart part) {
 // ---- CurlTarget
 
 CurlTarget::CurlTarget(std::shared_ptr<const HttpTarget> http_target)
-    : target(std::move(http_target)) {
-  const std::unique_ptr<CURLU, CurlUrlDeleter> url(curl_url());
+    : target(std::move(http_target)), url(curl_url()) {
   if (url == nullptr) std::abort();  // out of memory
   if (curl_url_set(url.get(), CURLUPART_URL, target->url.c_str(), 0) == CURLUE_OK) {
     const std::string bracketed = UrlPart(url.get(), CURLUPART_HOST);
     host_and_port = absl::StrCat(bracketed, ":", UrlPart(url.get(), CURLUPART_PORT));
     host = std::string(absl::StripSuffix(absl::StripPrefix(bracketed, "["), "]"));
+    host_hash = absl::HashOf(host_and_port);
     https = UrlPart(url.get(), CURLUPART_SCHEME) == "https";
   }
   lines_.reserve(target->headers.size());
@@ -115,6 +112,10 @@ void CurlHandle::SetForGood(const std::string& ca_file, absl::Duration connect_t
   Set(CURLOPT_FOLLOWLOCATION, 0L);
   // The environment's proxies must not apply by accident.
   Set(CURLOPT_PROXY, "");
+  // Its entries would be looked through for every request, and the addresses are numbers.
+  Set(CURLOPT_DNS_CACHE_TIMEOUT, 0L);
+  // Else no_proxy is looked for in the environment at every request.
+  Set(CURLOPT_NOPROXY, "*");
   Set(CURLOPT_TCP_NODELAY, 1L);
   Set(CURLOPT_TCP_KEEPALIVE, 1L);
   Set(CURLOPT_BUFFERSIZE, kBufferBytes);
@@ -141,9 +142,9 @@ void CurlHandle::SetForGood(const std::string& ca_file, absl::Duration connect_t
 void CurlHandle::Prepare(std::shared_ptr<CurlTarget> target, TransferRequest request) {
   request_ = std::move(request);
   if (target_ != target) {
+    // libcurl keeps the pointer: the old URL must live until it has the new one.
+    Set(CURLOPT_CURLU, target->url.get());
     target_ = std::move(target);
-    Set(CURLOPT_URL, target_->target->url.c_str());
-    connect_to_.clear();
   }
   BuildHeaders();
   Set(CURLOPT_HTTPHEADER, nodes_.data());
@@ -201,7 +202,7 @@ void CurlHandle::Route(const std::string& connect_to, absl::Duration time_left,
   if (connect_to_ != connect_to) {
     connect_to_ = connect_to;
     connect_to_node_ = {connect_to_.data(), nullptr};
-    Set(CURLOPT_CONNECT_TO, &connect_to_node_);
+    Set(CURLOPT_CONNECT_TO, connect_to_.empty() ? nullptr : &connect_to_node_);
   }
   if (time_left_ != time_left) {
     time_left_ = time_left;

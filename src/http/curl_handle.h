@@ -15,15 +15,22 @@
 
 namespace postrider {
 
+struct CurlUrlDeleter {
+  void operator()(CURLU* url) const { curl_url_cleanup(url); }
+};
+
 // What libcurl needs to know of a target, made once for it.
 struct CurlTarget {
   explicit CurlTarget(std::shared_ptr<const HttpTarget> target);
 
   // Holds the strings that the nodes point to.
   const std::shared_ptr<const HttpTarget> target;
+  // Its URL, taken apart once; libcurl would do it for every request.
+  std::unique_ptr<CURLU, CurlUrlDeleter> url;
   // Without brackets. Empty when the URL has none.
   std::string host;
   std::string host_and_port;
+  size_t host_hash = 0;
   bool https = false;
   // The static headers as a list; the last node ends it. Null without any.
   curl_slist* headers = nullptr;
@@ -31,7 +38,8 @@ struct CurlTarget {
   bool gives_content_type = false;
   bool gives_accept = false;
 
-  // Where requests may go, in the order to try; as CURLOPT_CONNECT_TO takes them.
+  // Where requests may go, in the order to try; as CURLOPT_CONNECT_TO takes them. Empty for the
+  // address that the URL itself names.
   std::vector<std::string> addresses;
   // Which of them answered last.
   size_t preferred = 0;

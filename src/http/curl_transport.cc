@@ -1,6 +1,5 @@
 #include "src/http/curl_transport.h"
 
-#include <sys/epoll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +12,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "src/http/curl_handle.h"
+#include "src/http/curl_multi.h"
 
 namespace postrider {
 namespace {
@@ -23,28 +23,25 @@ constexpr absl::Duration kAddressesHold = absl::Seconds(1);
 constexpr size_t kMaxIdleHandles = 256;
 // Targets whose lists are kept while nothing is under way to them.
 constexpr size_t kMaxTargets = 4096;
-
-void Require(CURLMcode code) {
-  if (code == CURLM_OK) return;
-  std::fprintf(stderr, "libcurl's multi interface refuses a call: %s\n", curl_multi_strerror(code));
-  std::abort();
-}
+// Multi handles, among which the hosts are divided: for each transfer that ends libcurl 7.88.1 walks
+// the connections of its multi handle, all hosts', until it finds the transfer's own (lib/multi.c,
+// curl_multi_remove_handle).
+constexpr size_t kMultis = 8;
 
 void InitCurlOnce() {
   static const CURLcode code = curl_global_init(CURL_GLOBAL_ALL);
   if (code != CURLE_OK) std::abort();  // out of memory
 }
 
-std::string ConnectTo(const IpAddress& address) {
+// Empty when the URL's host is the address itself.
+std::string ConnectTo(const IpAddress& address, const std::string& host) {
   const std::string text = address.ToString();
+  if (text == host) return "";
   // For any host and port, and to the URL's port.
   return address.is_v6 ? absl::StrCat("::[", text, "]:") : absl::StrCat("::", text, ":");
 }
 
-class CurlTransport final : public Transport,
-                            EventLoop::Watcher,
-                            EventLoop::Timed,
-                            CurlSocketOwner {
+class CurlTransport final : public Transport, EventLoop::Timed, CurlSocketOwner {
  public:
   CurlTransport(const CurlTransportOptions& options, const Clock& clock, EventLoop& loop,
                 Resolver& resolver, AddressPolicy policy, TransportMetrics& metrics);
@@ -77,15 +74,14 @@ class CurlTransport final : public Transport,
     TransferResult result;
   };
 
-  static int OnSocket(CURL*, curl_socket_t fd, int what, void* self, void*);
-  static int OnTimer(CURLM*, long timeout_ms, void* self);
-
   void OnSocketOpened(int fd) override { loop_.Forget(fd); }
   void OnSocketClosed(int fd) override { loop_.Unwatch(fd); }
-  void OnReady(int fd, uint32_t events) override;
   void OnTurn() override;
   absl::Duration Deadline() const override;
 
+  CurlMulti& MultiOf(const Transfer& transfer) const {
+    return *multis_[transfer.handle.target()->host_hash % multis_.size()];
+  }
   std::shared_ptr<CurlTarget> TargetOf(const std::shared_ptr<const HttpTarget>& target);
   Transfer* NewTransfer(TransferRequest request, Done done);
   // Takes it out of the active ones, and keeps it for the next request.
@@ -99,7 +95,7 @@ class CurlTransport final : public Transport,
   void EndUnsent(Transfer* transfer, TransferError error, std::string message);
   void OnDone(Transfer* transfer, CURLcode code);
   bool TryAgain(Transfer* transfer, CURLcode code);
-  void ReadMessages();
+  void TakeDone();
   void Deliver();
 
   const CurlTransportOptions options_;
@@ -108,10 +104,7 @@ class CurlTransport final : public Transport,
   Resolver& resolver_;
   const AddressPolicy policy_;
   TransportMetrics& metrics_;
-  CURLM* const multi_;
-  // When libcurl wants to be called.
-  absl::Duration timer_ = absl::InfiniteDuration();
-  int running_ = 0;
+  std::vector<std::unique_ptr<CurlMulti>> multis_;
 
   std::vector<std::unique_ptr<Transfer>> active_;
   std::vector<std::unique_ptr<Transfer>> idle_;
@@ -133,16 +126,11 @@ CurlTransport::CurlTransport(const CurlTransportOptions& options, const Clock& c
       loop_(loop),
       resolver_(resolver),
       policy_(std::move(policy)),
-      metrics_(metrics),
-      multi_(curl_multi_init()) {
-  if (multi_ == nullptr) std::abort();  // out of memory
-  Require(curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, &CurlTransport::OnSocket));
-  Require(curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this));
-  Require(curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &CurlTransport::OnTimer));
-  Require(curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this));
-  Require(curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS,
-                            static_cast<long>(options_.max_idle_connections)));
-  Require(curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_NOTHING)));
+      metrics_(metrics) {
+  for (size_t i = 0; i < kMultis; ++i) {
+    multis_.push_back(std::make_unique<CurlMulti>(
+        loop_, clock_, std::max<size_t>(options_.max_idle_connections / kMultis, 1)));
+  }
   loop_.AddTimed(this);
 }
 
@@ -150,7 +138,7 @@ CurlTransport::~CurlTransport() {
   CancelAll();
   active_.clear();
   idle_.clear();
-  Require(curl_multi_cleanup(multi_));
+  multis_.clear();
 }
 
 // ---- Requests come in
@@ -286,7 +274,7 @@ absl::Status CurlTransport::TakeAddresses(CurlTarget& target, const Resolver::An
   for (const IpAddress& address : *answer) {
     const absl::Status status = policy_.Judge(address);
     if (status.ok()) {
-      addresses.push_back(ConnectTo(address));
+      addresses.push_back(ConnectTo(address, target.host));
     } else if (refusal.ok()) {
       refusal = status;
     }
@@ -317,76 +305,41 @@ void CurlTransport::Start(Transfer* transfer, absl::Duration time_left) {
   ++transfer->addresses_tried;
   transfer->handle.Route(target.addresses[transfer->address], time_left, transfer->resent);
   transfer->in_multi = true;
-  Require(curl_multi_add_handle(multi_, transfer->handle.easy()));
+  MultiOf(*transfer).Add(transfer->handle.easy());
 }
 
 // ---- libcurl and the loop
 
-int CurlTransport::OnSocket(CURL*, curl_socket_t fd, int what, void* self_pointer, void*) {
-  auto* const self = static_cast<CurlTransport*>(self_pointer);
-  switch (what) {
-    case CURL_POLL_REMOVE:
-      self->loop_.Pause(fd);
-      break;
-    case CURL_POLL_IN:
-      self->loop_.Watch(fd, EPOLLIN, self);
-      break;
-    case CURL_POLL_OUT:
-      self->loop_.Watch(fd, EPOLLOUT, self);
-      break;
-    case CURL_POLL_INOUT:
-      self->loop_.Watch(fd, EPOLLIN | EPOLLOUT, self);
-      break;
-    default:
-      break;
-  }
-  return 0;
-}
-
-int CurlTransport::OnTimer(CURLM*, long timeout_ms, void* self_pointer) {
-  auto* const self = static_cast<CurlTransport*>(self_pointer);
-  self->timer_ = timeout_ms < 0 ? absl::InfiniteDuration()
-                                : self->clock_.Monotonic() + absl::Milliseconds(timeout_ms);
-  return 0;
-}
-
-void CurlTransport::OnReady(int fd, uint32_t events) {
-  int mask = 0;
-  if ((events & EPOLLIN) != 0) mask |= CURL_CSELECT_IN;
-  if ((events & EPOLLOUT) != 0) mask |= CURL_CSELECT_OUT;
-  if ((events & (EPOLLERR | EPOLLHUP)) != 0) mask |= CURL_CSELECT_ERR;
-  Require(curl_multi_socket_action(multi_, fd, mask, &running_));
-}
-
 void CurlTransport::OnTurn() {
-  if (timer_ <= clock_.Monotonic()) {
-    timer_ = absl::InfiniteDuration();
-    Require(curl_multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running_));
+  const absl::Duration now = clock_.Monotonic();
+  for (const auto& multi : multis_) {
+    if (multi->deadline() <= now) multi->RunTimer();
   }
   GiveUpResolving();
-  ReadMessages();
+  TakeDone();
   Deliver();
 }
 
 absl::Duration CurlTransport::Deadline() const {
   if (!ended_.empty()) return -absl::InfiniteDuration();
-  return resolving_.empty() ? timer_ : std::min(timer_, resolving_.begin()->first.first);
+  absl::Duration deadline = absl::InfiniteDuration();
+  if (!resolving_.empty()) deadline = resolving_.begin()->first.first;
+  for (const auto& multi : multis_) deadline = std::min(deadline, multi->deadline());
+  return deadline;
 }
 
-void CurlTransport::ReadMessages() {
-  int left = 0;
-  while (const CURLMsg* const message = curl_multi_info_read(multi_, &left)) {
-    if (message->msg != CURLMSG_DONE) continue;
-    const CURLcode code = message->data.result;
-    char* owner = nullptr;
-    curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &owner);
-    // The message is gone when its handle is removed.
-    OnDone(reinterpret_cast<Transfer*>(owner), code);
+void CurlTransport::TakeDone() {
+  for (const auto& multi : multis_) {
+    multi->TakeDone([this](CURL* easy, CURLcode code) {
+      char* owner = nullptr;
+      curl_easy_getinfo(easy, CURLINFO_PRIVATE, &owner);
+      OnDone(reinterpret_cast<Transfer*>(owner), code);
+    });
   }
 }
 
 void CurlTransport::OnDone(Transfer* transfer, CURLcode code) {
-  Require(curl_multi_remove_handle(multi_, transfer->handle.easy()));
+  MultiOf(*transfer).Remove(transfer->handle.easy());
   transfer->in_multi = false;
   if (transfer->handle.opened_connection()) {
     metrics_.connections_opened.Add();
@@ -438,7 +391,7 @@ void CurlTransport::CancelAll() {
   while (!active_.empty()) {
     Transfer* const transfer = active_.back().get();
     if (transfer->in_multi) {
-      Require(curl_multi_remove_handle(multi_, transfer->handle.easy()));
+      MultiOf(*transfer).Remove(transfer->handle.easy());
       transfer->in_multi = false;
     }
     EndUnsent(transfer, TransferError::kCancelled, "Postrider is shutting down");

@@ -9,7 +9,7 @@ namespace postrider {
 namespace {
 
 // A step ends after this many attempts, so that the owner's other work is not kept waiting.
-constexpr int kMaxRunsPerStep = 32;
+constexpr int kEnoughSends = 32;
 // Due times are wall-clock times: when the clock is set forward while the owner sleeps, what has
 // become due by it is found after this long.
 constexpr absl::Duration kMaxSleep = absl::Seconds(10);
@@ -196,8 +196,8 @@ absl::Time Engine::Impl::Step() {
   recorder_.Flush(now_.mono);
   RunTimers();
   UnstallProbes();
-  for (int runs = 0; runs < kMaxRunsPerStep && !run_.empty() && MaySend(); ++runs) {
-    Run(run_.Pop());
+  for (int left = kEnoughSends; left > 0 && !run_.empty() && MaySend();) {
+    left -= std::max(Run(run_.Pop()), 1);
   }
   if (!draining_ && !recorder_.stopped()) pager_.Serve();
   ReportGauges();

@@ -27,8 +27,8 @@ namespace postrider {
 //                   +---- not made yet ---- Recorder <---- Judge <---- OnTransfer
 //
 // Whatever happens to a webhook puts it in the run list, and Step looks at each one there: it sends
-// one delivery if it can, goes to the end of the list if it did, and otherwise arms the timers for
-// the next time when it could. So a step costs what it does, whatever the number of webhooks.
+// a few deliveries if it can, goes to the end of the list if it did, and otherwise arms the timers
+// for the next time when it could. So a step costs what it does, whatever the number of webhooks.
 class Engine::Impl final : private Pager::Host, private Recorder::Host {
  public:
   Impl(const EngineOptions& options, const Clock& clock, Random& random, Transport& transport,
@@ -63,7 +63,8 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
 
   // ---- engine_impl.cc: one webhook's turn, and what comes back
 
-  void Run(WebhookState& webhook);
+  // Says how many it sent. REQUIRES: MaySend().
+  int Run(WebhookState& webhook);
   // Sends one delivery if it may go now.
   bool TrySend(WebhookState& webhook);
   Item* NextToSend(WebhookState& webhook);

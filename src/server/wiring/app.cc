@@ -38,7 +38,7 @@ constexpr absl::Duration kRpcShutdownTimeout = absl::Seconds(2);
 constexpr int kDisabledLoggedPerSecond = 10;
 // What the process knows and the disk does not is sent again when the process dies: little, for
 // fewer commits.
-constexpr absl::Duration kRecordLinger = absl::Milliseconds(2);
+constexpr absl::Duration kRecordLinger = absl::Milliseconds(5);
 
 std::variant<std::vector<Cidr>, Failure> ParseNetworks(const std::vector<std::string>& texts) {
   std::vector<Cidr> networks;

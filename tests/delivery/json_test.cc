@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace postrider {
@@ -111,6 +112,35 @@ TEST(CheckJsonObjectTest, EveryPrefixOfAnObjectIsRefused) {
   ASSERT_TRUE(CheckJsonObject(text).ok());
   for (size_t size = 0; size < text.size(); ++size) {
     EXPECT_FALSE(CheckJsonObject(text.substr(0, size)).ok()) << text.substr(0, size);
+  }
+}
+
+TEST(CheckJsonObjectTest, FindsTheFaultWhereverItStandsInAString) {
+  const std::string head = R"({"k":")";
+  for (const std::string& fault : {std::string(1, '\0'), std::string("\n"), std::string("\x1f"),
+                                  std::string("\x80"), std::string("\xff"), std::string("\\x")}) {
+    for (size_t before = 0; before < 20; ++before) {
+      for (size_t after = 0; after < 20; ++after) {
+        const std::string text =
+            head + std::string(before, '~') + fault + std::string(after, ' ') + "\"}";
+        const size_t at = head.size() + before + (fault[0] == '\\' ? 1 : 0);
+        EXPECT_THAT(std::string(CheckJsonObject(text).message()),
+                    testing::HasSubstr(absl::StrCat("at byte ", at, ",")))
+            << before << " before, " << after << " after";
+      }
+    }
+  }
+}
+
+TEST(CheckJsonObjectTest, TakesStringsOfAnyLength) {
+  for (const char* const part : {"", "\\n", "\\\\", "\\\"", "\u00fc"}) {
+    for (size_t before = 0; before < 20; ++before) {
+      for (size_t after = 0; after < 20; ++after) {
+        const std::string text = R"({"k":")" + std::string(before, ' ') + part +
+                                 std::string(after, '\x7f') + "\"}";
+        EXPECT_TRUE(CheckJsonObject(text).ok()) << text;
+      }
+    }
   }
 }
 

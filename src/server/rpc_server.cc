@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "src/server/logging.h"
+#include "src/server/poller_keeper.h"
 #include "src/server/read_file.h"
 
 namespace postrider {
@@ -148,7 +149,9 @@ std::variant<std::unique_ptr<RpcServer>, Failure> RpcServer::Start(
 }
 
 RpcServer::RpcServer(std::unique_ptr<grpc::Server> server, HostPort address)
-    : server_(std::move(server)), address_(std::move(address)) {}
+    : server_(std::move(server)),
+      address_(std::move(address)),
+      poller_keeper_(std::make_unique<PollerKeeper>(*server_)) {}
 
 RpcServer::~RpcServer() = default;
 
@@ -159,6 +162,7 @@ void RpcServer::SetServing(bool serving) {
 }
 
 void RpcServer::Shutdown(absl::Duration timeout) {
+  poller_keeper_->Stop();
   server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
 }
 

@@ -18,6 +18,8 @@ class Service;
 
 namespace postrider {
 
+class PollerKeeper;
+
 // The listening gRPC server with reflection and the health service, which says NOT_SERVING until it
 // is told otherwise. Thread-safe, but for Shutdown.
 class RpcServer {
@@ -46,6 +48,7 @@ class RpcServer {
 
   const std::unique_ptr<grpc::Server> server_;
   const HostPort address_;
+  const std::unique_ptr<PollerKeeper> poller_keeper_;
 };
 
 }  // namespace postrider

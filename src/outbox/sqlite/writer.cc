@@ -30,8 +30,12 @@ constexpr absl::Duration kGather = absl::Milliseconds(1);
 // the readers so that the log can begin anew.
 constexpr int kCheckpointPages = 4000;
 constexpr int kRestartPages = 4 * kCheckpointPages;
-// How long nothing has come before the rest of the log is copied.
+// How long nothing has come before the rest of the log is copied. When it is short, only after so
+// many idle intervals: a log that begins anew costs its first commit another sync, for which a lone
+// call would wait each time.
 constexpr absl::Duration kCheckpointIdle = absl::Milliseconds(200);
+constexpr int kShortLogPages = 256;
+constexpr int kShortLogIntervals = 10;
 
 constexpr absl::Duration kDiskCheckInterval = absl::Milliseconds(100);
 // Under load, maintenance takes at most a fifth of the time.
@@ -112,14 +116,20 @@ void Writer::Loop() {
       next = end;
       CheckpointWhenLarge();
     }
-    if (commands.empty()) Idle();
+    if (commands.empty()) {
+      Idle();
+    } else {
+      idle_intervals_ = 0;
+    }
   }
 }
 
 absl::Duration Writer::IdleTimeout() const {
   if (failed_) return absl::InfiniteDuration();
   if (MaintenanceDue()) return absl::ZeroDuration();
-  if (session_->wal_pages() > 0) return std::min(kCheckpointIdle, options_.idle_interval);
+  if (session_->wal_pages() >= kShortLogPages) {
+    return std::min(kCheckpointIdle, options_.idle_interval);
+  }
   return options_.idle_interval;
 }
 
@@ -274,7 +284,11 @@ void Writer::Count(const TransactionCounts& counts) {
 void Writer::Idle() {
   if (failed_) return;
   if (!MaintenanceDue()) {
-    if (session_->wal_pages() > 0) RunCheckpoint(Database::Checkpoint::kPassive);
+    ++idle_intervals_;
+    const int pages = session_->wal_pages();
+    if (pages >= kShortLogPages || (pages > 0 && idle_intervals_ >= kShortLogIntervals)) {
+      RunCheckpoint(Database::Checkpoint::kPassive);
+    }
     // The disk fills and empties without us.
     ReportSizes().IgnoreError();
     return;

@@ -91,6 +91,8 @@ class Writer {
   absl::Duration next_busy_slice_ = -absl::InfiniteDuration();
   // And until then in any case: the disk was full.
   absl::Duration next_maintenance_ = -absl::InfiniteDuration();
+  // Those that have passed since the last command.
+  int idle_intervals_ = 0;
 
   std::thread thread_;
 };

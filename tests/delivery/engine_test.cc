@@ -80,6 +80,29 @@ TEST(EngineTest, WebhooksTakeTurns) {
   for (const WebhookId id : ids) EXPECT_EQ(h.in_flight(id), 1);
 }
 
+TEST(EngineTest, AReceiverThatAnswersIsSentAFewInARow) {
+  EngineHarness h;
+  const WebhookId a = h.Configure("a").id;
+  const WebhookId b = h.Configure("b").id;
+  h.Publish(100);
+  const auto sent_to = [&] {
+    std::vector<WebhookId> ids;
+    for (const size_t i : h.transport->Pending()) ids.push_back(h.WebhookOf(i));
+    return ids;
+  };
+  h.Settle();
+  const std::vector<WebhookId> unknown = sent_to();
+  ASSERT_EQ(unknown.size(), 32u);
+  for (size_t i = 1; i < unknown.size(); ++i) EXPECT_NE(unknown[i], unknown[i - 1]) << i;
+  h.transport->SucceedAll();
+  h.Settle();
+  const std::vector<WebhookId> answering = sent_to();
+  ASSERT_EQ(answering.size(), 32u);
+  for (size_t i = 1; i < 16; ++i) EXPECT_EQ(answering[i] == answering[i - 1], i != 8) << i;
+  EXPECT_EQ(h.in_flight(a), 16);
+  EXPECT_EQ(h.in_flight(b), 16);
+}
+
 TEST(EngineTest, TheCapOfUnrecordedOutcomesIsHard) {
   EngineOptions options;
   options.max_unrecorded = 40;

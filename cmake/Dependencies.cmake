@@ -18,8 +18,9 @@ find_program(GRPC_CPP_PLUGIN grpc_cpp_plugin REQUIRED)
 # glibc's allocator costs a tenth more of the processor; the sanitizers bring their own.
 add_library(postrider_allocator INTERFACE)
 if(NOT POSTRIDER_SANITIZER)
-  pkg_check_modules(jemalloc REQUIRED IMPORTED_TARGET jemalloc)
-  # Nothing calls it by name, so the linker would leave it out.
+  pkg_check_modules(jemalloc REQUIRED jemalloc)
+  # Nothing calls it by name, so the linker would leave it out. One item, which CMake cannot tear
+  # apart when it removes repetitions.
   target_link_libraries(postrider_allocator INTERFACE
-    -Wl,--push-state,--no-as-needed PkgConfig::jemalloc -Wl,--pop-state)
+    -Wl,--push-state,--no-as-needed,${jemalloc_LINK_LIBRARIES},--pop-state)
 endif()

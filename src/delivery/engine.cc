@@ -8,7 +8,7 @@
 namespace postrider {
 namespace {
 
-// A step ends after this many attempts, so that the owner's other work is not kept waiting.
+// A step ends after about this many attempts, so that the owner's other work is not kept waiting.
 constexpr int kEnoughSends = 32;
 // Due times are wall-clock times: when the clock is set forward while the owner sleeps, what has
 // become due by it is found after this long.

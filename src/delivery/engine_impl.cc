@@ -93,7 +93,7 @@ int Engine::Impl::Run(WebhookState& webhook) {
   if (webhook.disabling) AskToDisable(webhook);
   // Soon more for a receiver that answers; one at a time for one that does not, since the slots are
   // for those that do.
-  const int limit = std::min(kMaxSendsPerRun, 2 * std::exchange(webhook.came_back, 0) + 1);
+  const int limit = std::min(kMaxSendsPerRun, 2 * std::exchange(webhook.answered, 0) + 1);
   int sent = 0;
   bool more = true;
   while (more && sent < limit && MaySend()) {
@@ -214,7 +214,8 @@ void Engine::Impl::FreeSlotOf(const Item& item) {
 void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
   WebhookState& webhook = *item->webhook;
   --webhook.in_flight;
-  ++webhook.came_back;
+  // A time-out is no sign that there is room for more.
+  if (result.http_status != 0) ++webhook.answered;
   --in_flight_;
   run_.Push(webhook);
   if (result.error == TransferError::kCancelled || result.error == TransferError::kNoResources) {

@@ -50,8 +50,8 @@ struct WebhookState {
   Limiter limiter;
   // Attempts under way; queue.busy() counts those as well whose outcome is being recorded.
   int in_flight = 0;
-  // Attempts that came back since its last turn.
-  int came_back = 0;
+  // Attempts that were answered, well or badly, since its last turn.
+  int answered = 0;
   absl::Time failing_since = absl::InfiniteFuture();
 
   // Monotonic: nothing is sent before. Between two probes, or while an ordered webhook's head backs

@@ -16,7 +16,7 @@ void Require(CURLMcode code) {
 
 }  // namespace
 
-CurlMulti::CurlMulti(EventLoop& loop, const Clock& clock, size_t max_idle_connections)
+CurlMulti::CurlMulti(EventLoop& loop, const Clock& clock, size_t max_kept_connections)
     : loop_(loop), clock_(clock), multi_(curl_multi_init()) {
   if (multi_ == nullptr) std::abort();  // out of memory
   Require(curl_multi_setopt(multi_, CURLMOPT_SOCKETFUNCTION, &CurlMulti::OnSocket));
@@ -24,7 +24,7 @@ CurlMulti::CurlMulti(EventLoop& loop, const Clock& clock, size_t max_idle_connec
   Require(curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &CurlMulti::OnTimer));
   Require(curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this));
   Require(
-      curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(max_idle_connections)));
+      curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(max_kept_connections)));
   Require(curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_NOTHING)));
 }
 

@@ -17,7 +17,7 @@ namespace postrider {
 // Everything belongs to the loop's thread. Loop and clock must outlive it, and it its transfers.
 class CurlMulti final : private EventLoop::Watcher {
  public:
-  CurlMulti(EventLoop& loop, const Clock& clock, size_t max_idle_connections);
+  CurlMulti(EventLoop& loop, const Clock& clock, size_t max_kept_connections);
   // REQUIRES: no transfer is in it.
   ~CurlMulti() override;
   CurlMulti(const CurlMulti&) = delete;

@@ -128,8 +128,8 @@ CurlTransport::CurlTransport(const CurlTransportOptions& options, const Clock& c
       policy_(std::move(policy)),
       metrics_(metrics) {
   for (size_t i = 0; i < kMultis; ++i) {
-    multis_.push_back(std::make_unique<CurlMulti>(
-        loop_, clock_, std::max<size_t>(options_.max_idle_connections / kMultis, 1)));
+    multis_.push_back(
+        std::make_unique<CurlMulti>(loop_, clock_, options_.max_kept_connections));
   }
   loop_.AddTimed(this);
 }

@@ -17,8 +17,11 @@ namespace postrider {
 
 struct CurlTransportOptions {
   absl::Duration connect_timeout = absl::Seconds(5);
-  // Idle connections that are kept, over all receivers.
-  size_t max_idle_connections = 2048;
+  // Connections that a multi handle keeps when they are idle. The receivers are divided among eight
+  // handles, one receiver has its connections in one of them, and libcurl counts those in use as
+  // well: so there must be room for the most requests that one webhook may have under way (1,024),
+  // or each that ends would close a connection and the next open one.
+  size_t max_kept_connections = 1280;
   // A PEM file of certificate authorities to trust instead of the system's; empty: the system's.
   std::string ca_file;
 };

@@ -10,6 +10,7 @@ namespace postrider {
 namespace {
 
 constexpr absl::Duration kInterval = absl::Milliseconds(400);
+constexpr absl::Duration kTimeout = absl::Seconds(5);
 // Any method will do; this one is there, and costs nothing.
 constexpr char kMethod[] = "/grpc.health.v1.Health/Check";
 
@@ -23,6 +24,7 @@ void PollerKeeper::Stop() {
   {
     MutexLock lock(&mutex_);
     stopping_ = true;
+    if (calling_ != nullptr) calling_->TryCancel();
     changed_.SignalAll();
   }
   thread_.join();
@@ -42,22 +44,24 @@ void PollerKeeper::Loop() {
 void PollerKeeper::Call() {
   grpc::GenericStub stub(channel_);
   grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + kTimeout));
   const grpc::Slice empty;
   const grpc::ByteBuffer request(&empty, 1);
   grpc::ByteBuffer response;
   {
     MutexLock lock(&mutex_);
-    calling_ = true;
+    if (stopping_) return;
+    calling_ = &context;
   }
   // That it was answered is all: what was answered does not matter.
   stub.UnaryCall(&context, kMethod, grpc::StubOptions(), &request, &response,
                  [this](const grpc::Status&) {
                    MutexLock lock(&mutex_);
-                   calling_ = false;
+                   calling_ = nullptr;
                    changed_.SignalAll();
                  });
   MutexLock lock(&mutex_);
-  while (calling_) changed_.Wait(&mutex_);
+  while (calling_ != nullptr) changed_.Wait(&mutex_);
 }
 
 }  // namespace postrider

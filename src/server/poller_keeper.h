@@ -24,7 +24,7 @@ class PollerKeeper {
   PollerKeeper(const PollerKeeper&) = delete;
   PollerKeeper& operator=(const PollerKeeper&) = delete;
 
-  // Ends the thread, after the call that it may have under way. Idempotent; for the owner.
+  // Breaks off the call that may be under way, and ends the thread. Idempotent; for the owner.
   void Stop();
 
  private:
@@ -36,7 +36,8 @@ class PollerKeeper {
   Mutex mutex_;
   CondVar changed_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  bool calling_ ABSL_GUARDED_BY(mutex_) = false;
+  // Of the call under way; null when there is none.
+  grpc::ClientContext* calling_ ABSL_GUARDED_BY(mutex_) = nullptr;
 
   // Last, so that the thread sees the rest.
   std::thread thread_;

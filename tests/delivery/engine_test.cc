@@ -103,6 +103,27 @@ TEST(EngineTest, AReceiverThatAnswersIsSentAFewInARow) {
   EXPECT_EQ(h.in_flight(b), 16);
 }
 
+TEST(EngineTest, AReceiverThatTimesOutIsSentOneAtATime) {
+  EngineOptions options;
+  options.failures_to_probe = 1000;
+  EngineHarness h(options);
+  h.Configure("a");
+  h.Configure("b");
+  h.Publish(100);
+  h.Settle();
+  for (const size_t i : h.transport->Pending()) {
+    TransferResult timeout;
+    timeout.error = TransferError::kTimeout;
+    h.transport->Answer(i, std::move(timeout));
+  }
+  h.Settle();
+  const std::vector<size_t> pending = h.transport->Pending();
+  ASSERT_EQ(pending.size(), 32u);
+  for (size_t i = 1; i < pending.size(); ++i) {
+    EXPECT_NE(h.WebhookOf(pending[i]), h.WebhookOf(pending[i - 1])) << i;
+  }
+}
+
 TEST(EngineTest, TheCapOfUnrecordedOutcomesIsHard) {
   EngineOptions options;
   options.max_unrecorded = 40;

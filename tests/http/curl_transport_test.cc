@@ -197,13 +197,16 @@ TEST(CurlTransportTest, CaptureTellsWhatWentOverTheWire) {
 TEST(CurlTransportTest, TheEnvironmentsProxiesDoNotApply) {
   HttpSink proxy;
   HttpSink sink;
-  const std::vector<std::string> names = {"http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"};
+  const std::vector<std::string> names = {"http_proxy",  "HTTP_PROXY", "https_proxy", "HTTPS_PROXY",
+                                          "all_proxy",   "ALL_PROXY"};
   for (const std::string& name : names) setenv(name.c_str(), proxy.Url("").c_str(), 1);
+  setenv("no_proxy", "elsewhere.test", 1);
   {
     TransportHarness h;
     EXPECT_EQ(h.Send(sink.Url()).http_status, 200);
   }
   for (const std::string& name : names) unsetenv(name.c_str());
+  unsetenv("no_proxy");
   EXPECT_EQ(sink.request_count(), 1u);
   EXPECT_EQ(proxy.connection_count(), 0u);
 }
@@ -447,7 +450,7 @@ TEST(CurlTransportTest, AnAnnouncedCloseIsObeyed) {
 
 TEST(CurlTransportTest, IdleConnectionsAreBounded) {
   TransportHarness::Options options;
-  options.transport.max_idle_connections = 2;
+  options.transport.max_kept_connections = 2;
   SinkAnswer answer;
   answer.delay = absl::Milliseconds(50);
   HttpSink sink(Always(answer));
@@ -463,6 +466,28 @@ TEST(CurlTransportTest, IdleConnectionsAreBounded) {
   const absl::Duration deadline = SystemClock().Monotonic() + absl::Minutes(1);
   while (sink.open_connections() > 2 && SystemClock().Monotonic() < deadline) h.thread.Turn();
   EXPECT_LE(sink.open_connections(), 2u);
+}
+
+// As many as one webhook may have.
+TEST(CurlTransportTest, AHostMayKeepAThousandConnections) {
+  constexpr size_t kRequests = 1024;
+  SinkAnswer answer;
+  answer.delay = absl::Milliseconds(500);
+  HttpSink sink(Always(answer));
+  TransportHarness h;
+  for (const size_t round : {1, 2}) {
+    h.thread.Call([&] {
+      for (size_t i = 0; i < kRequests; ++i) {
+        h.transport->Send(TransportHarness::Request(sink.Url()),
+                          [&](TransferResult result) { h.results.Put(std::move(result)); });
+      }
+    });
+    ASSERT_EQ(h.results.WaitFor(round * kRequests).size(), round * kRequests);
+  }
+  EXPECT_EQ(sink.request_count(), 2 * kRequests);
+  EXPECT_EQ(h.metrics.connections_opened.value() + h.metrics.connections_reused.value(),
+            2 * kRequests);
+  EXPECT_LE(sink.connection_count(), kRequests) << "none was closed and opened again";
 }
 
 TEST(CurlTransportTest, ARefusedConnectionIsAConnectError) {
@@ -500,6 +525,24 @@ TEST(CurlTransportTest, AStaleConnectionCostsNothing) {
   }
   EXPECT_EQ(sink.request_count(), 6u) << "each arrives once";
   EXPECT_EQ(sink.connection_count(), 6u);
+}
+
+// libcurl 7.88.1 remembers the text of a handle's first URL when it is given others taken apart.
+TEST(CurlTransportTest, AStaleConnectionIsReplacedByOneToTheSameReceiver) {
+  HttpSink first;
+  HttpSink second(Always(By(Way::kCloseSilently)));
+  TransportHarness h;
+  EXPECT_EQ(h.Send(first.Url("/first")).http_status, 200);
+  for (int i = 0; i < 3; ++i) {
+    const TransferResult result = h.Send(second.Url("/second"));
+    EXPECT_EQ(result.http_status, 200) << result.message;
+  }
+  EXPECT_EQ(first.request_count(), 1u);
+  ASSERT_EQ(second.request_count(), 3u);
+  for (const SinkRequest& request : second.requests()) {
+    EXPECT_EQ(request.target, "/second");
+    EXPECT_EQ(request.Header("Host"), absl::StrCat("127.0.0.1:", second.port()));
+  }
 }
 
 // libcurl itself gives up after five stale connections; the transport then asks for a fresh one.
@@ -630,6 +673,28 @@ TEST(CurlTransportTest, ABlockedAddressAmongOthersIsLeftOut) {
   h.thread.Call([&] { h.resolver.hosts["mixed.test"] = {"10.0.0.1", "127.0.0.1"}; });
   EXPECT_EQ(h.Send(UrlOf("mixed.test", sink)).http_status, 200);
   EXPECT_EQ(sink.requests()[0].Header("Host"), absl::StrCat("mixed.test:", sink.port()));
+}
+
+TEST(CurlTransportTest, NamesAndAddressesTakeTurns) {
+  HttpSink sink;
+  HttpSink other;
+  TransportHarness h;
+  h.thread.Call([&] {
+    h.resolver.hosts["one.test"] = {"127.0.0.1"};
+    h.resolver.hosts["two.test"] = {"127.0.0.1"};
+  });
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(h.Send(UrlOf("one.test", sink)).http_status, 200);
+    EXPECT_EQ(h.Send(other.Url()).http_status, 200);
+    EXPECT_EQ(h.Send(UrlOf("two.test", sink)).http_status, 200);
+  }
+  ASSERT_EQ(sink.request_count(), 4u);
+  ASSERT_EQ(other.request_count(), 2u);
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_EQ(sink.requests()[i].Header("Host"),
+              absl::StrCat(i % 2 == 0 ? "one.test:" : "two.test:", sink.port()));
+  }
+  EXPECT_EQ(other.requests()[0].Header("Host"), absl::StrCat("127.0.0.1:", other.port()));
 }
 
 TEST(CurlTransportTest, AHostWithoutAnAddressIsAResolveError) {

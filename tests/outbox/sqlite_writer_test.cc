@@ -245,6 +245,19 @@ TEST_F(SqliteWriterTest, TheLogStaysBounded) {
   EXPECT_TRUE(Eventually([&] { return outbox_->metrics().wal_bytes.value() == 0; }));
 }
 
+TEST_F(SqliteWriterTest, AShortLogIsCopiedOnlyAfterTenIdleIntervals) {
+  constexpr absl::Duration kInterval = absl::Milliseconds(20);
+  SqliteOutboxOptions options = TestOptions(dir_.path());
+  options.idle_interval = kInterval;
+  Open(options);
+  const uint64_t before = outbox_->metrics().checkpoints.value();
+  const absl::Duration start = SystemClock().Monotonic();
+  ASSERT_TRUE(PutWebhook(*outbox_, "hook").ok());
+  ASSERT_TRUE(PublishOne(*outbox_).ok());
+  EXPECT_TRUE(Eventually([&] { return outbox_->metrics().checkpoints.value() > before; }));
+  EXPECT_GE(SystemClock().Monotonic() - start, 10 * kInterval);
+}
+
 TEST_F(SqliteWriterTest, WhatIsOwedIsReadInTheOrderOfTheIndex) {
   const auto session = ReadSession::Open(dir_.File("outbox.db"), "");
   ASSERT_TRUE(session.ok()) << session.status();

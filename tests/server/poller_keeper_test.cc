@@ -2,6 +2,7 @@
 
 #include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
 #include <gtest/gtest.h>
 
 #include <chrono>
@@ -51,10 +52,13 @@ class CountingService final : public grpc::CallbackGenericService {
 class PollerKeeperTest : public ::testing::Test {
  protected:
   PollerKeeperTest() {
+    // Its method is the one that the keeper calls.
+    const bool health = grpc::DefaultHealthCheckServiceEnabled();
     grpc::EnableDefaultHealthCheckService(false);
     grpc::ServerBuilder builder;
     builder.RegisterCallbackGenericService(&service_);
     server_ = builder.BuildAndStart();
+    grpc::EnableDefaultHealthCheckService(health);
   }
   ~PollerKeeperTest() override { server_->Shutdown(); }
 

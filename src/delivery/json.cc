@@ -18,11 +18,11 @@ int HexDigit(int c) {
   return -1;
 }
 
-constexpr uint64_t Repeat(unsigned char byte) { return 0x0101010101010101 * byte; }
+constexpr uint64_t Repeat(unsigned char byte) { return uint64_t{0x0101010101010101} * byte; }
 
-// Whether one of the eight bytes is no ASCII, a control character, a quote or a backslash. Sometimes
-// true without need, of a byte that follows one of those. (Sean Eron Anderson, Bit Twiddling Hacks,
-// "Determine if a word has a byte less than n".)
+// Whether one of the eight bytes is no ASCII, a control character, a quote or a backslash.
+// Sometimes true without need, of a byte that follows one of those. (Sean Eron Anderson, Bit
+// Twiddling Hacks, "Determine if a word has a byte less than n".)
 bool MayEndPlainText(uint64_t bytes) {
   const uint64_t below_space = bytes - Repeat(0x20);
   const uint64_t quote = (bytes ^ Repeat('"')) - Repeat(1);

@@ -142,8 +142,9 @@ void CurlHandle::SetForGood(const std::string& ca_file, absl::Duration connect_t
 void CurlHandle::Prepare(std::shared_ptr<CurlTarget> target, TransferRequest request) {
   request_ = std::move(request);
   if (target_ != target) {
-    // libcurl keeps the pointer: the old URL must live until it has the new one. CURLU counts; beside
-    // it the text is kept, which libcurl would go by if it ever followed one request with another.
+    // libcurl keeps the pointer: the old URL must live until it has the new one. CURLU counts;
+    // beside it the text is kept, which libcurl would go by if it ever followed one request with
+    // another.
     Set(CURLOPT_CURLU, target->url.get());
     Set(CURLOPT_URL, target->target->url.c_str());
     target_ = std::move(target);

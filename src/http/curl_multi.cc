@@ -23,8 +23,7 @@ CurlMulti::CurlMulti(EventLoop& loop, const Clock& clock, size_t max_kept_connec
   Require(curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this));
   Require(curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &CurlMulti::OnTimer));
   Require(curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this));
-  Require(
-      curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(max_kept_connections)));
+  Require(curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(max_kept_connections)));
   Require(curl_multi_setopt(multi_, CURLMOPT_PIPELINING, static_cast<long>(CURLPIPE_NOTHING)));
 }
 

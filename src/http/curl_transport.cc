@@ -23,9 +23,9 @@ constexpr absl::Duration kAddressesHold = absl::Seconds(1);
 constexpr size_t kMaxIdleHandles = 256;
 // Targets whose lists are kept while nothing is under way to them.
 constexpr size_t kMaxTargets = 4096;
-// Multi handles, among which the hosts are divided: for each transfer that ends libcurl 7.88.1 walks
-// the connections of its multi handle, all hosts', until it finds the transfer's own (lib/multi.c,
-// curl_multi_remove_handle).
+// Multi handles, among which the hosts are divided: for each transfer that ends libcurl 7.88.1
+// walks the connections of its multi handle, all hosts', until it finds the transfer's own
+// (lib/multi.c, curl_multi_remove_handle).
 constexpr size_t kMultis = 8;
 
 void InitCurlOnce() {
@@ -128,8 +128,7 @@ CurlTransport::CurlTransport(const CurlTransportOptions& options, const Clock& c
       policy_(std::move(policy)),
       metrics_(metrics) {
   for (size_t i = 0; i < kMultis; ++i) {
-    multis_.push_back(
-        std::make_unique<CurlMulti>(loop_, clock_, options_.max_kept_connections));
+    multis_.push_back(std::make_unique<CurlMulti>(loop_, clock_, options_.max_kept_connections));
   }
   loop_.AddTimed(this);
 }

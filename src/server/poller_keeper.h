@@ -11,9 +11,9 @@ namespace postrider {
 
 // Keeps one of gRPC's polling threads awake. In 1.51 the threads of the callback API poll for a
 // second and then, if nothing came, sleep for 100 ms (src/cpp/common/completion_queue_cc.cc): when
-// all of them sleep at once, a lone call waits for that long. So the server gets a call from itself,
-// within the process, more often than once a second: whichever thread takes it polls for another
-// second.
+// all of them sleep at once, a lone call waits for that long. So the server gets a call from
+// itself, within the process, more often than once a second: whichever thread takes it polls for
+// another second.
 //
 // Thread-safe.
 class PollerKeeper {

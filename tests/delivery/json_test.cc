@@ -118,7 +118,7 @@ TEST(CheckJsonObjectTest, EveryPrefixOfAnObjectIsRefused) {
 TEST(CheckJsonObjectTest, FindsTheFaultWhereverItStandsInAString) {
   const std::string head = R"({"k":")";
   for (const std::string& fault : {std::string(1, '\0'), std::string("\n"), std::string("\x1f"),
-                                  std::string("\x80"), std::string("\xff"), std::string("\\x")}) {
+                                   std::string("\x80"), std::string("\xff"), std::string("\\x")}) {
     for (size_t before = 0; before < 20; ++before) {
       for (size_t after = 0; after < 20; ++after) {
         const std::string text =
@@ -136,8 +136,8 @@ TEST(CheckJsonObjectTest, TakesStringsOfAnyLength) {
   for (const char* const part : {"", "\\n", "\\\\", "\\\"", "\u00fc"}) {
     for (size_t before = 0; before < 20; ++before) {
       for (size_t after = 0; after < 20; ++after) {
-        const std::string text = R"({"k":")" + std::string(before, ' ') + part +
-                                 std::string(after, '\x7f') + "\"}";
+        const std::string text =
+            R"({"k":")" + std::string(before, ' ') + part + std::string(after, '\x7f') + "\"}";
         EXPECT_TRUE(CheckJsonObject(text).ok()) << text;
       }
     }

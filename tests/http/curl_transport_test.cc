@@ -197,8 +197,8 @@ TEST(CurlTransportTest, CaptureTellsWhatWentOverTheWire) {
 TEST(CurlTransportTest, TheEnvironmentsProxiesDoNotApply) {
   HttpSink proxy;
   HttpSink sink;
-  const std::vector<std::string> names = {"http_proxy",  "HTTP_PROXY", "https_proxy", "HTTPS_PROXY",
-                                          "all_proxy",   "ALL_PROXY"};
+  const std::vector<std::string> names = {"http_proxy",  "HTTP_PROXY", "https_proxy",
+                                          "HTTPS_PROXY", "all_proxy",  "ALL_PROXY"};
   for (const std::string& name : names) setenv(name.c_str(), proxy.Url("").c_str(), 1);
   setenv("no_proxy", "elsewhere.test", 1);
   {

@@ -59,8 +59,9 @@ class Drain final : public Scenario {
     for (int i = 0; i < webhooks; ++i) urls_.push_back(bench.sink().HealthyUrl(i));
     window_ = FindBestWindow(urls_, bench.scale().sweep_requests);
     bench.report().Note(
-        name_, absl::StrCat("the bare loop is fastest with ", window_, " requests under way",
-                            many_ ? "" : absl::StrCat("; Postrider may have ", kWindowFactor * window_)));
+        name_,
+        absl::StrCat("the bare loop is fastest with ", window_, " requests under way",
+                     many_ ? "" : absl::StrCat("; Postrider may have ", kWindowFactor * window_)));
     template_ = bench.NewDir(name_ + "-template");
     BacklogSpec spec;
     spec.owed = bench.scale().drain_owed;

@@ -97,8 +97,9 @@ int ParseAndRun(int argc, char** argv) {
   program.add_option("--dir", flags.dir,
                      "Where data directories are made, on a disk; else where this program is");
   program.add_option("--json", flags.json, "Write the figures to this file, too");
-  program.add_option("--only", flags.only, "Only the keys that begin so")->delimiter(',');
-  program.add_option("--runs", flags.runs, "How often each scenario is run")
+  program.add_option("--only", flags.only, "Only the keys that begin so, separated by commas")
+      ->delimiter(',');
+  program.add_option("--runs", flags.runs, "How often each scenario is run; 3 without this")
       ->check(CLI::Range(1, 100));
   program.add_flag("--quick", flags.quick,
                    "A short run that shows that the bench works; its figures mean nothing");

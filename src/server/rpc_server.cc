@@ -3,20 +3,24 @@
 #include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <netdb.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <mutex>
+#include <thread>
 #include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "src/server/call_queue.h"
+#include "src/server/health_service.h"
 #include "src/server/logging.h"
-#include "src/server/poller_keeper.h"
 #include "src/server/read_file.h"
 
 namespace postrider {
@@ -27,6 +31,11 @@ constexpr size_t kQuotaBytes = size_t{512} << 20;
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kKeepaliveMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
+
+// A second polling thread makes each call dearer (docs/performance.md), and pays only where
+// processors would be idle without it.
+constexpr unsigned kProcessorsPerQueue = 3;
+constexpr unsigned kMaxQueues = 4;
 
 constexpr const char* kServiceNames[] = {"postrider.v1.WebhookService",
                                          "postrider.v1.NotificationService",
@@ -42,9 +51,10 @@ void LogFromGrpc(gpr_log_func_args* args) {
 void InitGrpc() {
   static std::once_flag once;
   std::call_once(once, [] {
+    // Debian builds abseil with its deadlock detector, which looks at every lock that gRPC takes.
+    absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
     gpr_set_log_function(LogFromGrpc);
     gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
-    grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
 }
@@ -118,7 +128,7 @@ Failure NotListening(const ServerConfig& config, const HostPort& address) {
 }  // namespace
 
 std::variant<std::unique_ptr<RpcServer>, Failure> RpcServer::Start(
-    const ServerConfig& config, const std::vector<grpc::Service*>& services) {
+    const ServerConfig& config, const std::vector<QueuedService*>& services) {
   InitGrpc();
   auto credentials = MakeCredentials(config);
   if (auto* failure = std::get_if<Failure>(&credentials)) return std::move(*failure);
@@ -128,7 +138,19 @@ std::variant<std::unique_ptr<RpcServer>, Failure> RpcServer::Start(
   grpc::ServerBuilder builder;
   builder.AddListeningPort(address.ToString(),
                            std::get<std::shared_ptr<grpc::ServerCredentials>>(credentials), &port);
-  for (grpc::Service* service : services) builder.RegisterService(service);
+  auto health = std::make_unique<HealthService>(
+      std::vector<std::string>(std::begin(kServiceNames), std::end(kServiceNames)));
+  std::vector<QueuedService*> all = services;
+  all.push_back(health.get());
+  for (QueuedService* queued : all) {
+    for (grpc::Service* service : queued->services()) builder.RegisterService(service);
+  }
+  Queues queues;
+  const unsigned count =
+      std::clamp(std::thread::hardware_concurrency() / kProcessorsPerQueue, 1U, kMaxQueues);
+  for (unsigned i = 0; i < count; ++i) {
+    queues.push_back(std::make_unique<CallQueue>(builder.AddCompletionQueue()));
+  }
   builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
   builder.SetResourceQuota(grpc::ResourceQuota("postrider").Resize(kQuotaBytes));
   // Else a second server would share the port, and get every other connection.
@@ -141,29 +163,30 @@ std::variant<std::unique_ptr<RpcServer>, Failure> RpcServer::Start(
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (server == nullptr || port == 0) return NotListening(config, address);
 
+  for (const std::unique_ptr<CallQueue>& queue : queues) {
+    for (QueuedService* queued : all) queued->TakeCalls(*queue);
+  }
+  for (size_t i = 0; i < queues.size(); ++i) queues[i]->Start(absl::StrCat("grpc-queue-", i));
   address.port = port;
-  std::unique_ptr<RpcServer> result(new RpcServer(std::move(server), std::move(address)));
-  // The health service begins with SERVING, in 1.51 without a way to change that.
-  result->SetServing(false);
-  return result;
+  return std::unique_ptr<RpcServer>(
+      new RpcServer(std::move(health), std::move(queues), std::move(server), std::move(address)));
 }
 
-RpcServer::RpcServer(std::unique_ptr<grpc::Server> server, HostPort address)
-    : server_(std::move(server)),
-      address_(std::move(address)),
-      poller_keeper_(std::make_unique<PollerKeeper>(*server_)) {}
+RpcServer::RpcServer(std::unique_ptr<HealthService> health, Queues queues,
+                     std::unique_ptr<grpc::Server> server, HostPort address)
+    : health_(std::move(health)),
+      queues_(std::move(queues)),
+      server_(std::move(server)),
+      address_(std::move(address)) {}
 
 RpcServer::~RpcServer() = default;
 
-void RpcServer::SetServing(bool serving) {
-  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-  health->SetServingStatus(serving);
-  for (const char* name : kServiceNames) health->SetServingStatus(name, serving);
-}
+void RpcServer::SetServing(bool serving) { health_->SetServing(serving); }
 
 void RpcServer::Shutdown(absl::Duration timeout) {
-  poller_keeper_->Stop();
+  health_->EndWatches();
   server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
+  for (const std::unique_ptr<CallQueue>& queue : queues_) queue->Shutdown();
 }
 
 }  // namespace postrider

@@ -13,12 +13,13 @@
 
 namespace grpc {
 class Server;
-class Service;
-}  // namespace grpc
+}
 
 namespace postrider {
 
-class PollerKeeper;
+class CallQueue;
+class HealthService;
+class QueuedService;
 
 // The listening gRPC server with reflection and the health service, which says NOT_SERVING until it
 // is told otherwise. Thread-safe, but for Shutdown.
@@ -26,7 +27,7 @@ class RpcServer {
  public:
   // Listens on config.listen; the services must outlive it.
   static std::variant<std::unique_ptr<RpcServer>, Failure> Start(
-      const ServerConfig& config, const std::vector<grpc::Service*>& services);
+      const ServerConfig& config, const std::vector<QueuedService*>& services);
 
   // REQUIRES: Shutdown was called.
   ~RpcServer();
@@ -44,11 +45,16 @@ class RpcServer {
   const HostPort& address() const { return address_; }
 
  private:
-  RpcServer(std::unique_ptr<grpc::Server> server, HostPort address);
+  using Queues = std::vector<std::unique_ptr<CallQueue>>;
 
+  RpcServer(std::unique_ptr<HealthService> health, Queues queues,
+            std::unique_ptr<grpc::Server> server, HostPort address);
+
+  const std::unique_ptr<HealthService> health_;
+  const Queues queues_;
+  // Goes before the queues, which serve it to its end.
   const std::unique_ptr<grpc::Server> server_;
   const HostPort address_;
-  const std::unique_ptr<PollerKeeper> poller_keeper_;
 };
 
 }  // namespace postrider

@@ -15,6 +15,7 @@
 #include "src/server/metrics_page.h"
 #include "src/server/notification_handlers.h"
 #include "src/server/status_mapping.h"
+#include "src/server/unary_method.h"
 #include "src/server/webhook_handlers.h"
 
 namespace postrider {
@@ -136,12 +137,12 @@ class CallGate {
 // stopped, the caller hears that the server is stopping.
 class Ending {
  public:
-  Ending(CallGate* gate, RpcMethod method, int64_t bytes, grpc::ServerUnaryReactor* reactor)
+  Ending(CallGate* gate, RpcMethod method, int64_t bytes, UnaryCall* call)
       : gate_(gate),
         method_(method),
         bytes_(bytes),
         start_(gate->clock().Monotonic()),
-        reactor_(reactor) {
+        call_(call) {
     gate_->Begin(bytes_);
   }
   Ending(Ending&& other) noexcept
@@ -149,15 +150,15 @@ class Ending {
         method_(other.method_),
         bytes_(other.bytes_),
         start_(other.start_),
-        reactor_(std::exchange(other.reactor_, nullptr)) {}
+        call_(std::exchange(other.call_, nullptr)) {}
   Ending& operator=(Ending&&) = delete;
   ~Ending() {
-    if (reactor_ != nullptr) (*this)(Stopping());
+    if (call_ != nullptr) (*this)(Stopping());
   }
 
   void operator()(const absl::Status& status) {
     gate_->End(method_, bytes_, start_, status);
-    std::exchange(reactor_, nullptr)->Finish(ToGrpcStatus(status));
+    std::exchange(call_, nullptr)->Answer(ToGrpcStatus(status));
   }
 
  private:
@@ -165,75 +166,22 @@ class Ending {
   RpcMethod method_;
   int64_t bytes_;
   absl::Duration start_;
-  grpc::ServerUnaryReactor* reactor_;
+  UnaryCall* call_;
 };
 
 // Runs `handle(handlers, done)` if the call is admitted.
 template <typename Request, typename Handle>
-grpc::ServerUnaryReactor* Serve(CallGate* gate, RpcMethod method,
-                                grpc::CallbackServerContext* context, const Request* request,
-                                Handle handle) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  const auto bytes = static_cast<int64_t>(request->ByteSizeLong());
+void Serve(CallGate* gate, RpcMethod method, const Request& request, UnaryCall* call,
+           const Handle& handle) {
+  const auto bytes = static_cast<int64_t>(request.ByteSizeLong());
   const absl::Status admitted = gate->Admit(method, bytes);
-  Ending ending(gate, method, bytes, reactor);
+  Ending ending(gate, method, bytes, call);
   if (!admitted.ok()) {
     ending(admitted);
   } else {
     handle(gate->handlers(), std::move(ending));
   }
-  return reactor;
 }
-
-// One override: the method's name decides request, response and handler.
-#define POSTRIDER_METHOD(method, member)                                              \
-  grpc::ServerUnaryReactor* method(grpc::CallbackServerContext* context,              \
-                                   const v1::method##Request* request,                \
-                                   v1::method##Response* response) override {         \
-    return Serve(gate_, RpcMethod::k##method, context, request,                       \
-                 [request, response](const ApiHandlers& handlers, HandlerDone done) { \
-                   handlers.member->method(*request, response, std::move(done));      \
-                 });                                                                  \
-  }
-
-class WebhookRpcs final : public v1::WebhookService::CallbackService {
- public:
-  explicit WebhookRpcs(CallGate* gate) : gate_(gate) {}
-  POSTRIDER_METHOD(ConfigureWebhook, webhooks)
-  POSTRIDER_METHOD(ValidateWebhook, webhooks)
-  POSTRIDER_METHOD(GetWebhook, webhooks)
-  POSTRIDER_METHOD(ListWebhooks, webhooks)
-  POSTRIDER_METHOD(DeleteWebhook, webhooks)
-  POSTRIDER_METHOD(RotateSigningSecret, webhooks)
-
- private:
-  CallGate* const gate_;
-};
-
-class NotificationRpcs final : public v1::NotificationService::CallbackService {
- public:
-  explicit NotificationRpcs(CallGate* gate) : gate_(gate) {}
-  POSTRIDER_METHOD(PublishNotification, notifications)
-  POSTRIDER_METHOD(BatchPublishNotifications, notifications)
-  POSTRIDER_METHOD(GetNotification, notifications)
-  POSTRIDER_METHOD(ListNotifications, notifications)
-
- private:
-  CallGate* const gate_;
-};
-
-class DeliveryRpcs final : public v1::DeliveryService::CallbackService {
- public:
-  explicit DeliveryRpcs(CallGate* gate) : gate_(gate) {}
-  POSTRIDER_METHOD(ListDeliveries, deliveries)
-  POSTRIDER_METHOD(GetDelivery, deliveries)
-  POSTRIDER_METHOD(RetryDelivery, deliveries)
-
- private:
-  CallGate* const gate_;
-};
-
-#undef POSTRIDER_METHOD
 
 }  // namespace
 
@@ -254,16 +202,13 @@ void AddRpcMetrics(const RpcMetrics& metrics, MetricsPage* page) {
 }
 
 struct RpcServices::Impl {
-  Impl(const Clock& clock, size_t max_in_flight_bytes)
-      : gate(clock, max_in_flight_bytes),
-        webhooks(&gate),
-        notifications(&gate),
-        deliveries(&gate) {}
+  Impl(const Clock& clock, size_t max_in_flight_bytes) : gate(clock, max_in_flight_bytes) {}
 
   CallGate gate;
-  WebhookRpcs webhooks;
-  NotificationRpcs notifications;
-  DeliveryRpcs deliveries;
+  v1::WebhookService::AsyncService webhooks;
+  v1::NotificationService::AsyncService notifications;
+  v1::DeliveryService::AsyncService deliveries;
+  std::vector<std::unique_ptr<AnyUnaryMethod>> methods;
 };
 
 RpcServices::RpcServices(const Clock& clock, size_t max_in_flight_bytes)
@@ -272,6 +217,36 @@ RpcServices::~RpcServices() = default;
 
 std::vector<grpc::Service*> RpcServices::services() {
   return {&impl_->webhooks, &impl_->notifications, &impl_->deliveries};
+}
+
+void RpcServices::TakeCalls(CallQueue& queue) {
+  CallGate* const gate = &impl_->gate;
+// The method's name decides request, response and handler.
+#define POSTRIDER_METHOD(method, member)                                                     \
+  impl_->methods.push_back(                                                                  \
+      std::make_unique<UnaryMethod<v1::method##Request, v1::method##Response>>(              \
+          queue, [this](auto... arguments) { impl_->member.Request##method(arguments...); }, \
+          [gate](const v1::method##Request& request, v1::method##Response* response,         \
+                 UnaryCall* call) {                                                          \
+            Serve(gate, RpcMethod::k##method, request, call,                                 \
+                  [&request, response](const ApiHandlers& handlers, HandlerDone done) {      \
+                    handlers.member->method(request, response, std::move(done));             \
+                  });                                                                        \
+          }))
+  POSTRIDER_METHOD(ConfigureWebhook, webhooks);
+  POSTRIDER_METHOD(ValidateWebhook, webhooks);
+  POSTRIDER_METHOD(GetWebhook, webhooks);
+  POSTRIDER_METHOD(ListWebhooks, webhooks);
+  POSTRIDER_METHOD(DeleteWebhook, webhooks);
+  POSTRIDER_METHOD(RotateSigningSecret, webhooks);
+  POSTRIDER_METHOD(PublishNotification, notifications);
+  POSTRIDER_METHOD(BatchPublishNotifications, notifications);
+  POSTRIDER_METHOD(GetNotification, notifications);
+  POSTRIDER_METHOD(ListNotifications, notifications);
+  POSTRIDER_METHOD(ListDeliveries, deliveries);
+  POSTRIDER_METHOD(GetDelivery, deliveries);
+  POSTRIDER_METHOD(RetryDelivery, deliveries);
+#undef POSTRIDER_METHOD
 }
 
 void RpcServices::Open(const ApiHandlers& handlers) { impl_->gate.Open(handlers); }

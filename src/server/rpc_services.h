@@ -9,10 +9,7 @@
 
 #include "src/base/clock.h"
 #include "src/base/metrics.h"
-
-namespace grpc {
-class Service;
-}
+#include "src/server/call_queue.h"
 
 namespace postrider {
 
@@ -59,11 +56,11 @@ struct RpcMetrics {
 
 void AddRpcMetrics(const RpcMetrics& metrics, MetricsPage* page);
 
-// The gRPC services, over gRPC's callback API: the glue between the server and the handlers, which
-// admits, counts and times the calls. A handler's answer is sent from whatever thread it comes on.
+// The gRPC services: the glue between the server's queues and the handlers, which admits, counts
+// and times the calls. A handler may answer on whatever thread it likes.
 //
 // Thread-safe. Must outlive the grpc::Server that serves it.
-class RpcServices {
+class RpcServices final : public QueuedService {
  public:
   // Calls are refused when the requests under way hold more than `max_in_flight_bytes`.
   RpcServices(const Clock& clock, size_t max_in_flight_bytes);
@@ -71,8 +68,9 @@ class RpcServices {
   RpcServices(const RpcServices&) = delete;
   RpcServices& operator=(const RpcServices&) = delete;
 
-  // To be registered with the grpc::ServerBuilder.
-  std::vector<grpc::Service*> services();
+  // QueuedService:
+  std::vector<grpc::Service*> services() override;
+  void TakeCalls(CallQueue& queue) override;
 
   // Until this is called, every call is answered UNAVAILABLE.
   void Open(const ApiHandlers& handlers);

@@ -103,7 +103,7 @@ class ClientServerTest : public ::testing::Test {
   }
 
   void Start() {
-    auto started = RpcServer::Start(config_, services_.services());
+    auto started = RpcServer::Start(config_, {&services_});
     if (auto* failure = std::get_if<Failure>(&started)) FAIL() << failure->message;
     server_ = std::move(std::get<std::unique_ptr<RpcServer>>(started));
     options_.server = server_->address().ToString();

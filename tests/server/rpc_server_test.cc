@@ -32,7 +32,7 @@ class RpcServerTest : public ::testing::Test {
 
   // A message that is empty when the server runs.
   Failure Start() {
-    auto started = RpcServer::Start(config_, services_.services());
+    auto started = RpcServer::Start(config_, {&services_});
     if (auto* failure = std::get_if<Failure>(&started)) return std::move(*failure);
     server_ = std::move(std::get<std::unique_ptr<RpcServer>>(started));
     return {ExitCode::kOk, ""};
@@ -164,7 +164,8 @@ TEST_F(RpcServerTest, AnAuthorityThatIsNoPemIsNamed) {
 TEST_F(RpcServerTest, APortThatIsTakenIsSaid) {
   ASSERT_EQ(Start().message, "");
   config_.listen = server_->address().ToString();
-  auto second = RpcServer::Start(config_, RpcServices(SystemClock(), 1).services());
+  RpcServices others(SystemClock(), 1);
+  auto second = RpcServer::Start(config_, {&others});
   ASSERT_TRUE(std::holds_alternative<Failure>(second));
   const Failure& failure = std::get<Failure>(second);
   EXPECT_EQ(failure.code, ExitCode::kUnavailable);

@@ -24,6 +24,7 @@
 #include "src/server/webhook_handlers.h"
 #include "src/server/webhook_tester.h"
 #include "tests/server/grpc_probe.h"
+#include "tests/server/queued_server.h"
 #include "tests/support/fake_transport.h"
 #include "tests/support/manual_executor.h"
 #include "tests/support/memory_outbox.h"
@@ -61,15 +62,7 @@ class AsyncCall {
 class RpcServicesTest : public ::testing::Test {
  protected:
   RpcServicesTest() {
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    for (grpc::Service* service : services_.services()) builder.RegisterService(service);
-    server_ = builder.BuildAndStart();
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-    const auto channel = grpc::CreateCustomChannel("127.0.0.1:" + std::to_string(port),
-                                                   grpc::InsecureChannelCredentials(), arguments);
+    const auto& channel = server_->channel();
     webhook_stub_ = v1::WebhookService::NewStub(channel);
     notification_stub_ = v1::NotificationService::NewStub(channel);
     delivery_stub_ = v1::DeliveryService::NewStub(channel);
@@ -77,7 +70,7 @@ class RpcServicesTest : public ::testing::Test {
   ~RpcServicesTest() override {
     // Answers what still waits.
     outbox_.reset();
-    server_->Shutdown(absl::ToChronoTime(absl::Now() + absl::Seconds(2)));
+    server_->Shutdown(absl::Seconds(2));
   }
 
   void Open() { services_.Open({&webhooks_, &notifications_, &deliveries_}); }
@@ -170,7 +163,7 @@ class RpcServicesTest : public ::testing::Test {
   DeliveryHandlers deliveries_{*outbox_};
 
   RpcServices services_{SystemClock(), kMaxInFlightBytes};
-  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<QueuedServer> server_ = std::make_unique<QueuedServer>(services_);
   std::unique_ptr<v1::WebhookService::Stub> webhook_stub_;
   std::unique_ptr<v1::NotificationService::Stub> notification_stub_;
   std::unique_ptr<v1::DeliveryService::Stub> delivery_stub_;

@@ -28,6 +28,7 @@ Scale Scale::Quick() {
   scale.many_webhooks = 100;
   scale.latency_samples = 100;
   scale.idle_samples = 2;
+  scale.idle_bare_samples = 2;
   scale.backlog_large = 10'000;
   scale.backlog_small = 1000;
   scale.backlog_measured = 3000;

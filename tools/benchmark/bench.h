@@ -24,6 +24,7 @@ struct Scale {
   int many_webhooks = 1000;
   int latency_samples = 3000;
   int idle_samples = 60;
+  int idle_bare_samples = 20;
   int64_t backlog_large = 1'000'000;
   int64_t backlog_small = 10'000;
   int64_t backlog_measured = 200'000;

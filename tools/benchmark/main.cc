@@ -12,6 +12,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
 #include "tools/benchmark/bare_grpc.h"
 #include "tools/benchmark/bench.h"
 #include "tools/benchmark/environment.h"
@@ -87,6 +88,8 @@ int Main(const Flags& flags) {
 }
 
 int ParseAndRun(int argc, char** argv) {
+  // As in Postrider: it costs whoever uses gRPC.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   CLI::App program("Measures Postrider against the libraries that it stands on");
   const std::filesystem::path own_dir =
       std::filesystem::read_symlink("/proc/self/exe").parent_path();

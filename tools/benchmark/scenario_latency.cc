@@ -1,7 +1,16 @@
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <memory>
 #include <random>
+#include <string>
+#include <thread>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tools/benchmark/bare_curl.h"
 #include "tools/benchmark/bench.h"
 #include "tools/benchmark/environment.h"
@@ -63,6 +72,26 @@ Latency MeasurePostrider(Bench& bench, int count,
   return latency;
 }
 
+// What a commit of one publish costs the disk: some pages behind the end of a file, and a sync.
+std::vector<int64_t> BareSyncs(const std::string& path, const std::vector<int64_t>& times_ns) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (fd < 0) Fail(absl::StrCat(path, " cannot be made: ", std::strerror(errno)));
+  const std::string pages(size_t{6} * 4120, 'x');
+  std::vector<int64_t> took_ns;
+  for (const int64_t time_ns : times_ns) {
+    SleepUntilNs(time_ns);
+    const int64_t start_ns = NowNs();
+    if (write(fd, pages.data(), pages.size()) != static_cast<ssize_t>(pages.size()) ||
+        fdatasync(fd) != 0) {
+      Fail(absl::StrCat(path, " cannot be written: ", std::strerror(errno)));
+    }
+    took_ns.push_back(NowNs() - start_ns);
+  }
+  close(fd);
+  std::sort(took_ns.begin(), took_ns.end());
+  return took_ns;
+}
+
 class AtTwoHundredPerSecond final : public Scenario {
   void Run(Bench& bench) override {
     const int count = bench.scale().latency_samples;
@@ -95,6 +124,38 @@ class AtOnePerSecond final : public Scenario {
     report.Add("latency_idle_ms.p99", PercentileMs(postrider.delivery_ns, 99));
     report.Add("latency_idle_ms.p50", PercentileMs(postrider.delivery_ns, 50));
     report.Add("latency_idle_ms.publish_answer_p99", PercentileMs(postrider.answer_ns, 99));
+    MeasureBare(bench);
+  }
+
+  // The parts on their own, each once a second: what an idle machine takes for them.
+  static void MeasureBare(Bench& bench) {
+    const int count = bench.scale().idle_bare_samples;
+    const std::string dir = bench.NewDir("latency-bare");
+    BareGrpcServer server = bench.StartBareGrpc();
+    const std::vector<int64_t> times_ns = Idle(count);
+    const auto later = [&times_ns](int64_t ns) {
+      std::vector<int64_t> moved_ns = times_ns;
+      for (int64_t& time_ns : moved_ns) time_ns += ns;
+      return moved_ns;
+    };
+    std::vector<int64_t> grpc_ns;
+    std::vector<int64_t> sync_ns;
+    std::thread grpc(
+        [&] { grpc_ns = PublishAt(server.address(), PublishRequest("", 0), times_ns); });
+    std::thread sync([&] { sync_ns = BareSyncs(dir + ".sync", later(kIdleApartNs / 3)); });
+    const std::vector<int64_t> http_ns =
+        BareHttpRoundTrips(bench.sink().HealthyUrl(0), later(kIdleApartNs / 3 * 2));
+    grpc.join();
+    sync.join();
+    Report& report = bench.report();
+    for (const int percent : {50, 99}) {
+      report.Add(absl::StrCat("latency_idle_ms.bare_grpc_p", percent),
+                 PercentileMs(grpc_ns, percent));
+      report.Add(absl::StrCat("latency_idle_ms.bare_sync_p", percent),
+                 PercentileMs(sync_ns, percent));
+      report.Add(absl::StrCat("latency_idle_ms.bare_http_p", percent),
+                 PercentileMs(http_ns, percent));
+    }
   }
 };
 

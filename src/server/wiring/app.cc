@@ -140,7 +140,7 @@ struct App::Impl {
 };
 
 std::optional<Failure> App::Impl::Bind() {
-  auto rpc = RpcServer::Start(config, services.services());
+  auto rpc = RpcServer::Start(config, {&services});
   if (auto* failure = std::get_if<Failure>(&rpc)) return std::move(*failure);
   rpc_server = std::move(std::get<std::unique_ptr<RpcServer>>(rpc));
 

@@ -1,0 +1,158 @@
+#include "src/server/call_queue.h"
+
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "src/base/mutex.h"
+
+namespace postrider {
+namespace {
+
+// Notes where and how often it happened.
+class Counted final : public CallQueue::Event {
+ public:
+  void Happened(bool ok) override {
+    MutexLock lock(&mutex_);
+    if (ok) ++count_;
+    thread_ = std::this_thread::get_id();
+    changed_.SignalAll();
+  }
+
+  void WaitFor(int count) {
+    MutexLock lock(&mutex_);
+    while (count_ < count) changed_.Wait(&mutex_);
+  }
+  int count() {
+    MutexLock lock(&mutex_);
+    return count_;
+  }
+  std::thread::id thread() {
+    MutexLock lock(&mutex_);
+    return thread_;
+  }
+
+ private:
+  Mutex mutex_;
+  CondVar changed_;
+  int count_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::thread::id thread_ ABSL_GUARDED_BY(mutex_);
+};
+
+class CallQueueTest : public ::testing::Test {
+ protected:
+  CallQueueTest() {
+    grpc::ServerBuilder builder;
+    queue_ = std::make_unique<CallQueue>(builder.AddCompletionQueue());
+    server_ = builder.BuildAndStart();
+  }
+  ~CallQueueTest() override {
+    server_->Shutdown();
+    queue_->Shutdown();
+  }
+
+  std::unique_ptr<CallQueue> queue_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+TEST_F(CallQueueTest, EventsOfManyThreadsHappenOnceEachOnItsOwn) {
+  constexpr int kThreads = 8;
+  constexpr int kEvents = 500;
+  queue_->Start("test-queue");
+  std::vector<Counted> events(size_t{kThreads} * kEvents);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([this, &events, t] {
+      for (int i = 0; i < kEvents; ++i) {
+        queue_->Run(&events[static_cast<size_t>(t) * kEvents + static_cast<size_t>(i)]);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  const std::thread::id thread = [&] {
+    events.front().WaitFor(1);
+    return events.front().thread();
+  }();
+  EXPECT_NE(thread, std::this_thread::get_id());
+  for (Counted& event : events) {
+    event.WaitFor(1);
+    EXPECT_EQ(event.count(), 1);
+    EXPECT_EQ(event.thread(), thread);
+  }
+  // The thread has let go of the events when it has ended.
+  server_->Shutdown();
+  queue_->Shutdown();
+}
+
+// The second is run while the first happens, and has happened when that returns.
+class Nesting final : public CallQueue::Event {
+ public:
+  Nesting(CallQueue& queue, Counted& inner) : queue_(queue), inner_(inner) {}
+  void Happened(bool /*ok*/) override {
+    queue_.Run(&inner_);
+    if (inner_.count() == 1) at_once_.Happened(true);
+    done_.Happened(true);
+  }
+  bool WaitAtOnce() {
+    done_.WaitFor(1);
+    return at_once_.count() == 1;
+  }
+
+ private:
+  CallQueue& queue_;
+  Counted& inner_;
+  Counted at_once_;
+  Counted done_;
+};
+
+TEST_F(CallQueueTest, OnItsOwnThreadAnEventHappensAtOnce) {
+  queue_->Start("test-queue");
+  Counted inner;
+  Nesting outer(*queue_, inner);
+  queue_->Run(&outer);
+  EXPECT_TRUE(outer.WaitAtOnce());
+  // The thread has let go of the events when it has ended.
+  server_->Shutdown();
+  queue_->Shutdown();
+}
+
+TEST_F(CallQueueTest, WhatWasRunBeforeTheShutdownHappens) {
+  Counted event;
+  queue_->Run(&event);
+  queue_->Start("test-queue");
+  for (int i = 0; i < 99; ++i) queue_->Run(&event);
+  server_->Shutdown();
+  queue_->Shutdown();
+  EXPECT_EQ(event.count(), 100);
+  queue_->Shutdown();
+}
+
+TEST_F(CallQueueTest, TheShutdownWaitsForTheLastHold) {
+  queue_->Start("test-queue");
+  Counted event;
+  auto hold = std::make_unique<CallQueue::Hold>(*queue_);
+  server_->Shutdown();
+  std::thread shutdown([this] { queue_->Shutdown(); });
+  // It may still be used, however far the shutdown is.
+  for (int i = 1; i <= 100; ++i) {
+    queue_->Run(&event);
+    event.WaitFor(i);
+  }
+  hold.reset();
+  shutdown.join();
+  EXPECT_EQ(event.count(), 100);
+}
+
+TEST_F(CallQueueTest, WithoutAThreadTheShutdownLetsItHappen) {
+  Counted event;
+  queue_->Run(&event);
+  server_->Shutdown();
+  queue_->Shutdown();
+  EXPECT_EQ(event.count(), 1);
+}
+
+}  // namespace
+}  // namespace postrider

@@ -1,0 +1,156 @@
+#include "src/server/unary_method.h"
+
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "grpc/health/v1/health.grpc.pb.h"
+#include "src/base/mutex.h"
+#include "tests/server/grpc_probe.h"
+#include "tests/server/queued_server.h"
+
+namespace postrider {
+namespace {
+
+using grpc::health::v1::Health;
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+// Holds each call until the test answers it.
+class HeldService final : public QueuedService {
+ public:
+  struct Held {
+    std::string name;
+    HealthCheckResponse* response;
+    UnaryCall* call;
+  };
+
+  std::vector<grpc::Service*> services() override { return {&service_}; }
+  void TakeCalls(CallQueue& queue) override {
+    method_ = std::make_unique<UnaryMethod<HealthCheckRequest, HealthCheckResponse>>(
+        queue, [this](auto... arguments) { service_.RequestCheck(arguments...); },
+        [this](const HealthCheckRequest& request, HealthCheckResponse* response, UnaryCall* call) {
+          MutexLock lock(&mutex_);
+          held_.push_back({request.service(), response, call});
+          changed_.SignalAll();
+        });
+  }
+
+  std::vector<Held> WaitFor(size_t count) {
+    MutexLock lock(&mutex_);
+    while (held_.size() < count) changed_.Wait(&mutex_);
+    return std::exchange(held_, {});
+  }
+
+ private:
+  Health::AsyncService service_;
+  std::unique_ptr<AnyUnaryMethod> method_;
+  Mutex mutex_;
+  CondVar changed_;
+  std::vector<Held> held_ ABSL_GUARDED_BY(mutex_);
+};
+
+// The calls of one client, all under way at once.
+class Calls {
+ public:
+  Calls(const std::shared_ptr<grpc::Channel>& channel, int count)
+      : stub_(Health::NewStub(channel)), calls_(static_cast<size_t>(count)) {
+    for (size_t i = 0; i < calls_.size(); ++i) {
+      HealthCheckRequest request;
+      request.set_service(std::to_string(i));
+      calls_[i].context = CallContext();
+      calls_[i].reader = stub_->AsyncCheck(calls_[i].context.get(), request, &queue_);
+      calls_[i].reader->Finish(&calls_[i].response, &calls_[i].status, &calls_[i]);
+    }
+  }
+
+  struct Call {
+    std::unique_ptr<grpc::ClientContext> context;
+    std::unique_ptr<grpc::ClientAsyncResponseReader<HealthCheckResponse>> reader;
+    HealthCheckResponse response;
+    grpc::Status status;
+  };
+  std::vector<Call>& WaitForAll() {
+    void* tag = nullptr;
+    bool ok = false;
+    for (size_t i = 0; i < calls_.size(); ++i) queue_.Next(&tag, &ok);
+    queue_.Shutdown();
+    queue_.Next(&tag, &ok);
+    return calls_;
+  }
+
+ private:
+  std::unique_ptr<Health::Stub> stub_;
+  grpc::CompletionQueue queue_;
+  std::vector<Call> calls_;
+};
+
+TEST(UnaryMethodTest, ManyCallsWaitAtOnceAndGetTheirOwnAnswers) {
+  constexpr int kCalls = 200;
+  HeldService service;
+  QueuedServer server(service);
+  Calls calls(server.channel(), kCalls);
+  // None is answered before all are there.
+  std::vector<HeldService::Held> held = service.WaitFor(kCalls);
+  for (HeldService::Held& one : held) {
+    const int number = std::stoi(one.name);
+    if (number % 2 == 0) {
+      one.response->set_status(HealthCheckResponse::SERVING);
+      one.call->Answer(grpc::Status::OK);
+    } else {
+      one.call->Answer({grpc::StatusCode::ABORTED, one.name});
+    }
+  }
+  const std::vector<Calls::Call>& ended = calls.WaitForAll();
+  for (size_t i = 0; i < ended.size(); ++i) {
+    if (i % 2 == 0) {
+      EXPECT_TRUE(ended[i].status.ok()) << ended[i].status.error_message();
+      EXPECT_EQ(ended[i].response.status(), HealthCheckResponse::SERVING);
+    } else {
+      EXPECT_EQ(ended[i].status.error_code(), grpc::StatusCode::ABORTED);
+      EXPECT_EQ(ended[i].status.error_message(), std::to_string(i));
+    }
+  }
+}
+
+TEST(UnaryMethodTest, AShutdownCancelsWhatIsHeldAndWaitsForItsAnswer) {
+  HeldService service;
+  QueuedServer server(service);
+  Calls calls(server.channel(), 20);
+  const std::vector<HeldService::Held> held = service.WaitFor(20);
+  std::thread shutdown([&server] { server.Shutdown(absl::ZeroDuration()); });
+  for (const Calls::Call& call : calls.WaitForAll()) EXPECT_FALSE(call.status.ok());
+  // The clients have gone; the handlers answer all the same.
+  for (const HeldService::Held& one : held) one.call->Answer(grpc::Status::OK);
+  shutdown.join();
+}
+
+TEST(UnaryMethodTest, ACallThatItsClientCancelledCanBeAnswered) {
+  HeldService service;
+  QueuedServer server(service);
+  auto stub = Health::NewStub(server.channel());
+  std::vector<HeldService::Held> held;
+  {
+    const auto context = CallContext();
+    std::thread cancel([&] {
+      held = service.WaitFor(1);
+      context->TryCancel();
+    });
+    HealthCheckResponse response;
+    EXPECT_EQ(stub->Check(context.get(), {}, &response).error_code(), grpc::StatusCode::CANCELLED);
+    cancel.join();
+  }
+  held.front().call->Answer(grpc::Status::OK);
+  // The next one is not disturbed.
+  std::thread answer([&service] { service.WaitFor(1).front().call->Answer(grpc::Status::OK); });
+  HealthCheckResponse response;
+  EXPECT_TRUE(stub->Check(CallContext().get(), {}, &response).ok());
+  answer.join();
+}
+
+}  // namespace
+}  // namespace postrider

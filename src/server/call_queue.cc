@@ -20,10 +20,6 @@ void CallQueue::Start(const std::string& name) {
 }
 
 void CallQueue::Run(Event* event) {
-  if (std::this_thread::get_id() == thread_.get_id()) {
-    event->Happened(true);
-    return;
-  }
   MutexLock lock(&mutex_);
   events_.push_back(event);
   if (alarm_set_) return;

@@ -57,8 +57,8 @@ class CallQueue {
   // Begins to poll, on a thread of this name (of at most 15 characters).
   void Start(const std::string& name);
 
-  // Lets `event` happen (with true) on the queue's thread: at once when called there, else soon. It
-  // must live until then, and the queue may not be shut down.
+  // Lets `event` happen (with true) on the queue's thread, soon. It must live until then, and the
+  // queue may not be shut down.
   void Run(Event* event);
 
   // After the server was shut down: waits until the last Hold is gone and what is under way has

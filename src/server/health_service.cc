@@ -19,7 +19,7 @@ class HealthService::Watches final : public CallQueue::Event {
  public:
   Watches(HealthService& service, CallQueue& queue) : service_(service), queue_(queue) {}
 
-  // Any thread but the queue's.
+  // Any thread.
   void Tell() {
     {
       MutexLock lock(&mutex_);

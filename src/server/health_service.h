@@ -16,7 +16,7 @@ namespace postrider {
 // gRPC's own one is not used: with it come polling threads, which then take turns with those of the
 // queues at every event (docs/performance.md).
 //
-// Thread-safe, but not to be told anything on a queue's thread.
+// Thread-safe.
 class HealthService final : public QueuedService {
  public:
   // Of the whole ("") and of these services; NOT_SERVING until something else is said.

@@ -87,38 +87,6 @@ TEST_F(CallQueueTest, EventsOfManyThreadsHappenOnceEachOnItsOwn) {
   queue_->Shutdown();
 }
 
-// The second is run while the first happens, and has happened when that returns.
-class Nesting final : public CallQueue::Event {
- public:
-  Nesting(CallQueue& queue, Counted& inner) : queue_(queue), inner_(inner) {}
-  void Happened(bool /*ok*/) override {
-    queue_.Run(&inner_);
-    if (inner_.count() == 1) at_once_.Happened(true);
-    done_.Happened(true);
-  }
-  bool WaitAtOnce() {
-    done_.WaitFor(1);
-    return at_once_.count() == 1;
-  }
-
- private:
-  CallQueue& queue_;
-  Counted& inner_;
-  Counted at_once_;
-  Counted done_;
-};
-
-TEST_F(CallQueueTest, OnItsOwnThreadAnEventHappensAtOnce) {
-  queue_->Start("test-queue");
-  Counted inner;
-  Nesting outer(*queue_, inner);
-  queue_->Run(&outer);
-  EXPECT_TRUE(outer.WaitAtOnce());
-  // The thread has let go of the events when it has ended.
-  server_->Shutdown();
-  queue_->Shutdown();
-}
-
 TEST_F(CallQueueTest, WhatWasRunBeforeTheShutdownHappens) {
   Counted event;
   queue_->Run(&event);

@@ -120,6 +120,42 @@ TEST_F(HealthServiceTest, TheEndOfTheWatchesEndsThemAll) {
   EXPECT_EQ(late.Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
+TEST_F(HealthServiceTest, ManyWatchesHearAChange) {
+  std::vector<std::unique_ptr<Watch>> watches;
+  for (int i = 0; i < 50; ++i) {
+    watches.push_back(std::make_unique<Watch>(*stub_, i % 2 == 0 ? "" : "a.Service"));
+  }
+  for (const auto& watch : watches) EXPECT_EQ(watch->Next(), HealthCheckResponse::NOT_SERVING);
+  health_.SetServing(true);
+  for (const auto& watch : watches) EXPECT_EQ(watch->Next(), HealthCheckResponse::SERVING);
+}
+
+// A machine with few processors has one queue only.
+TEST_F(HealthServiceTest, WatchesOfEveryQueueHearEachChangeAndTheEnd) {
+  constexpr int kQueues = 3;
+  HealthService health({"a.Service"});
+  QueuedServer server(health, kQueues);
+  std::vector<std::unique_ptr<Health::Stub>> stubs;
+  std::vector<std::unique_ptr<Watch>> watches;
+  for (int i = 0; i < 2 * kQueues; ++i) {
+    stubs.push_back(Health::NewStub(server.NewChannel()));
+    for (int j = 0; j < 4; ++j) watches.push_back(std::make_unique<Watch>(*stubs.back(), ""));
+  }
+  for (const auto& watch : watches) EXPECT_EQ(watch->Next(), HealthCheckResponse::NOT_SERVING);
+  health.SetServing(true);
+  for (const auto& watch : watches) EXPECT_EQ(watch->Next(), HealthCheckResponse::SERVING);
+  health.SetServing(false);
+  for (const auto& watch : watches) EXPECT_EQ(watch->Next(), HealthCheckResponse::NOT_SERVING);
+  // The end comes while changes are still on their way.
+  for (int i = 0; i < 100; ++i) health.SetServing(i % 2 == 0);
+  health.EndWatches();
+  for (const auto& watch : watches) {
+    while (watch->Next() >= 0) {
+    }
+    EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  }
+}
+
 TEST_F(HealthServiceTest, WatchesAreBounded) {
   std::vector<std::unique_ptr<Watch>> watches;
   for (int i = 0; i < 1000; ++i) watches.push_back(std::make_unique<Watch>(*stub_, ""));

@@ -3,17 +3,18 @@
 #include <grpcpp/grpcpp.h>
 
 #include <memory>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "src/server/call_queue.h"
 
 namespace postrider {
 
-// A gRPC server on a free port of the loopback, with one queue, for services of a test.
+// A gRPC server on a free port of the loopback, for services of a test.
 class QueuedServer {
  public:
   // The service must outlive it.
-  explicit QueuedServer(QueuedService& service);
+  explicit QueuedServer(QueuedService& service, int queues = 1);
   // Shuts down.
   ~QueuedServer();
   QueuedServer(const QueuedServer&) = delete;
@@ -24,10 +25,13 @@ class QueuedServer {
 
   // To it, one for all.
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+  // To it, with a connection of its own: gRPC deals these out to the queues in turn.
+  std::shared_ptr<grpc::Channel> NewChannel() const;
 
  private:
-  std::unique_ptr<CallQueue> queue_;
+  std::vector<std::unique_ptr<CallQueue>> queues_;
   std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
   std::shared_ptr<grpc::Channel> channel_;
 };
 

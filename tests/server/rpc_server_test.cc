@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "grpc/health/v1/health.grpc.pb.h"
 #include "postrider/v1/webhook_service.grpc.pb.h"
 #include "src/base/clock.h"
 #include "src/server/rpc_services.h"
@@ -178,6 +179,22 @@ TEST_F(RpcServerTest, AnAddressThatIsNotOursIsSaid) {
   const Failure failure = Start();
   EXPECT_EQ(failure.code, ExitCode::kUnavailable);
   EXPECT_THAT(failure.message, HasSubstr("Cannot assign requested address"));
+}
+
+TEST_F(RpcServerTest, ShutdownEndsAWatchAndDoesNotWaitForItsClient) {
+  ASSERT_EQ(Start().message, "");
+  const auto stub = grpc::health::v1::Health::NewStub(Channel(grpc::InsecureChannelCredentials()));
+  const auto context = CallContext();
+  const auto reader = stub->Watch(context.get(), {});
+  grpc::health::v1::HealthCheckResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  EXPECT_EQ(response.status(), grpc::health::v1::HealthCheckResponse::NOT_SERVING);
+  server_->Shutdown(absl::Seconds(10));
+  EXPECT_FALSE(reader->Read(&response));
+  const grpc::Status status = reader->Finish();
+  EXPECT_EQ(status.error_code(), grpc::StatusCode::UNAVAILABLE);
+  // A call that is cancelled when the time is over does not say that.
+  EXPECT_THAT(status.error_message(), HasSubstr("the server is stopping"));
 }
 
 TEST_F(RpcServerTest, ShutdownIsIdempotentAndEndsAnswering) {

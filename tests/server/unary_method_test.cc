@@ -1,11 +1,14 @@
 #include "src/server/unary_method.h"
 
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "grpc/health/v1/health.grpc.pb.h"
@@ -27,17 +30,18 @@ class HeldService final : public QueuedService {
     std::string name;
     HealthCheckResponse* response;
     UnaryCall* call;
+    std::thread::id queue;
   };
 
   std::vector<grpc::Service*> services() override { return {&service_}; }
   void TakeCalls(CallQueue& queue) override {
-    method_ = std::make_unique<UnaryMethod<HealthCheckRequest, HealthCheckResponse>>(
+    methods_.push_back(std::make_unique<UnaryMethod<HealthCheckRequest, HealthCheckResponse>>(
         queue, [this](auto... arguments) { service_.RequestCheck(arguments...); },
         [this](const HealthCheckRequest& request, HealthCheckResponse* response, UnaryCall* call) {
           MutexLock lock(&mutex_);
-          held_.push_back({request.service(), response, call});
+          held_.push_back({request.service(), response, call, std::this_thread::get_id()});
           changed_.SignalAll();
-        });
+        }));
   }
 
   std::vector<Held> WaitFor(size_t count) {
@@ -48,7 +52,7 @@ class HeldService final : public QueuedService {
 
  private:
   Health::AsyncService service_;
-  std::unique_ptr<AnyUnaryMethod> method_;
+  std::vector<std::unique_ptr<AnyUnaryMethod>> methods_;
   Mutex mutex_;
   CondVar changed_;
   std::vector<Held> held_ ABSL_GUARDED_BY(mutex_);
@@ -88,6 +92,27 @@ class Calls {
   grpc::CompletionQueue queue_;
   std::vector<Call> calls_;
 };
+
+// The error of a call that sends these bytes.
+grpc::StatusCode Send(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                      const std::string& bytes) {
+  grpc::GenericStub stub(channel);
+  grpc::CompletionQueue queue;
+  const auto context = CallContext();
+  const grpc::Slice slice(bytes);
+  const auto call =
+      stub.PrepareUnaryCall(context.get(), method, grpc::ByteBuffer(&slice, 1), &queue);
+  call->StartCall();
+  grpc::ByteBuffer response;
+  grpc::Status status;
+  call->Finish(&response, &status, nullptr);
+  void* tag = nullptr;
+  bool ok = false;
+  queue.Next(&tag, &ok);
+  queue.Shutdown();
+  queue.Next(&tag, &ok);
+  return status.error_code();
+}
 
 TEST(UnaryMethodTest, ManyCallsWaitAtOnceAndGetTheirOwnAnswers) {
   constexpr int kCalls = 200;
@@ -150,6 +175,45 @@ TEST(UnaryMethodTest, ACallThatItsClientCancelledCanBeAnswered) {
   HealthCheckResponse response;
   EXPECT_TRUE(stub->Check(CallContext().get(), {}, &response).ok());
   answer.join();
+}
+
+TEST(UnaryMethodTest, WhatIsNoRequestIsRefusedAndTakesNobodysPlace) {
+  HeldService service;
+  QueuedServer server(service);
+  // More than can wait at once.
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(Send(server.channel(), "/grpc.health.v1.Health/Check", "\x0a\x05"),
+              grpc::StatusCode::INTERNAL);
+    EXPECT_EQ(Send(server.channel(), "/grpc.health.v1.Health/Other", ""),
+              grpc::StatusCode::UNIMPLEMENTED);
+  }
+  Calls calls(server.channel(), 20);
+  for (const HeldService::Held& one : service.WaitFor(20)) one.call->Answer(grpc::Status::OK);
+  for (const Calls::Call& call : calls.WaitForAll()) {
+    EXPECT_TRUE(call.status.ok()) << call.status.error_message();
+  }
+}
+
+TEST(UnaryMethodTest, EveryQueueTakesCalls) {
+  constexpr int kQueues = 3;
+  constexpr int kCalls = 50;
+  HeldService service;
+  QueuedServer server(service, kQueues);
+  std::vector<std::unique_ptr<Calls>> clients;
+  for (int i = 0; i < 2 * kQueues; ++i) {
+    clients.push_back(std::make_unique<Calls>(server.NewChannel(), kCalls));
+  }
+  // All wait at once, and each queue frees its own.
+  const auto held = service.WaitFor(clients.size() * kCalls);
+  std::set<std::thread::id> queues;
+  for (const HeldService::Held& one : held) queues.insert(one.queue);
+  EXPECT_EQ(queues.size(), size_t{kQueues});
+  for (const HeldService::Held& one : held) one.call->Answer(grpc::Status::OK);
+  for (const auto& client : clients) {
+    for (const Calls::Call& call : client->WaitForAll()) {
+      EXPECT_TRUE(call.status.ok()) << call.status.error_message();
+    }
+  }
 }
 
 }  // namespace

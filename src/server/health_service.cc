@@ -1,6 +1,7 @@
 #include "src/server/health_service.h"
 
 #include <set>
+#include <string>
 #include <utility>
 
 namespace postrider {
@@ -11,6 +12,8 @@ using grpc::health::v1::HealthCheckResponse;
 
 // A queue's: each holds a little memory for as long as its client wants.
 constexpr size_t kMaxWatches = 1000;
+// As gRPC's own service has it.
+constexpr size_t kMaxNameBytes = 200;
 
 }  // namespace
 
@@ -65,7 +68,7 @@ class HealthService::Watch final {
       return Finish(
           {grpc::StatusCode::UNAVAILABLE, "the server is stopping: watch it again later"});
     }
-    const Status status = watches_.service().StatusOf(request_.service());
+    const Status status = watches_.service().StatusOf(name_);
     if (response_.status() == status) return;
     response_.set_status(status);
     writing_ = true;
@@ -90,6 +93,14 @@ class HealthService::Watch final {
       return;
     }
     watches_.TakeOne();
+    // Whatever else the request holds is not kept for as long as the client watches.
+    HealthCheckRequest request;
+    request.Swap(&request_);
+    if (request.service().size() > kMaxNameBytes) {
+      Finish({grpc::StatusCode::INVALID_ARGUMENT, "the name is longer than that of any service"});
+      return;
+    }
+    name_ = request.service();
     if (watches_.Add(this)) {
       Look();
     } else {
@@ -130,6 +141,7 @@ class HealthService::Watch final {
   Watches& watches_;
   grpc::ServerContext context_;
   HealthCheckRequest request_;
+  std::string name_;
   HealthCheckResponse response_;
   grpc::ServerAsyncWriter<HealthCheckResponse> writer_{&context_};
   bool writing_ = false;

@@ -28,6 +28,8 @@ namespace {
 
 constexpr int kMaxReceiveBytes = 16 << 20;
 constexpr size_t kQuotaBytes = size_t{512} << 20;
+// For reflection and for methods that nobody knows, which hold a thread each while they last.
+constexpr int kMaxSyncThreads = 16;
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kKeepaliveMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
@@ -152,7 +154,9 @@ std::variant<std::unique_ptr<RpcServer>, Failure> RpcServer::Start(
     queues.push_back(std::make_unique<CallQueue>(builder.AddCompletionQueue()));
   }
   builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
-  builder.SetResourceQuota(grpc::ResourceQuota("postrider").Resize(kQuotaBytes));
+  builder.SetResourceQuota(
+      grpc::ResourceQuota("postrider").Resize(kQuotaBytes).SetMaxThreads(kMaxSyncThreads));
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   // Else a second server would share the port, and get every other connection.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,

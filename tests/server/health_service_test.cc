@@ -156,6 +156,14 @@ TEST_F(HealthServiceTest, WatchesOfEveryQueueHearEachChangeAndTheEnd) {
   }
 }
 
+TEST_F(HealthServiceTest, AWatchWithANameThatNoServiceHasRoomForIsRefused) {
+  Watch longest(*stub_, std::string(200, 'a'));
+  EXPECT_EQ(longest.Next(), HealthCheckResponse::SERVICE_UNKNOWN);
+  Watch longer(*stub_, std::string(201, 'a'));
+  EXPECT_EQ(longer.Next(), -1);
+  EXPECT_EQ(longer.Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+}
+
 TEST_F(HealthServiceTest, WatchesAreBounded) {
   std::vector<std::unique_ptr<Watch>> watches;
   for (int i = 0; i < 1000; ++i) watches.push_back(std::make_unique<Watch>(*stub_, ""));

@@ -7,6 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "src/base/mutex.h"
 
 namespace postrider {
@@ -24,7 +26,9 @@ class Counted final : public CallQueue::Event {
 
   void WaitFor(int count) {
     MutexLock lock(&mutex_);
-    while (count_ < count) changed_.Wait(&mutex_);
+    const absl::Time deadline = absl::Now() + absl::Seconds(30);
+    while (count_ < count && absl::Now() < deadline) changed_.WaitFor(&mutex_, absl::Seconds(1));
+    EXPECT_GE(count_, count) << "it did not happen within half a minute";
   }
   int count() {
     MutexLock lock(&mutex_);

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "src/base/mutex.h"
 #include "tests/server/grpc_probe.h"
@@ -46,7 +48,11 @@ class HeldService final : public QueuedService {
 
   std::vector<Held> WaitFor(size_t count) {
     MutexLock lock(&mutex_);
-    while (held_.size() < count) changed_.Wait(&mutex_);
+    const absl::Time deadline = absl::Now() + absl::Seconds(30);
+    while (held_.size() < count && absl::Now() < deadline) {
+      changed_.WaitFor(&mutex_, absl::Seconds(1));
+    }
+    EXPECT_GE(held_.size(), count) << "they did not come within half a minute";
     return std::exchange(held_, {});
   }
 

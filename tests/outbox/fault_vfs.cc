@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstdlib>
 
+#include "src/outbox/sqlite/page_cache.h"
+
 namespace postrider {
 namespace {
 
@@ -112,6 +114,7 @@ const char* FaultVfs::Register() {
   FailWalWrites(false);
   FailDatabaseWrites(false);
   FailSyncs(false);
+  InstallPageCache();
   if (sqlite3_vfs_find(kName) != nullptr) return kName;
   sqlite3_vfs* const system = sqlite3_vfs_find(nullptr);
   // Everything but opening is the system's own; its functions look at pAppData, so they are called

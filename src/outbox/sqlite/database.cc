@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "src/outbox/sqlite/page_cache.h"
 #include "src/outbox/sqlite/status_macros.h"
 
 namespace postrider {
@@ -110,6 +111,7 @@ void Database::Closer::operator()(sqlite3* db) const {
 
 absl::StatusOr<Database> Database::Open(const std::string& path, Mode mode,
                                         const std::string& vfs) {
+  InstallPageCache();
   // One thread at a time uses a connection, so it needs no mutex of its own.
   int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   if (mode == Mode::kReadOnly) flags |= SQLITE_OPEN_READONLY;

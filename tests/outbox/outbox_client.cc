@@ -111,6 +111,16 @@ absl::StatusOr<DeliveryWithAttempts> GetDelivery(Outbox& outbox, DeliveryId id) 
       [&](auto done) { outbox.GetDelivery("default", id, std::move(done)); });
 }
 
+absl::StatusOr<DeliveryPage> ListDeliveries(Outbox& outbox, const std::string& webhook,
+                                            std::optional<DeliveryId> before) {
+  DeliveryFilter filter;
+  filter.tenant = "default";
+  filter.webhook_name = webhook;
+  filter.before = before;
+  filter.limit = 1000;
+  return Await<DeliveryPage>([&](auto done) { outbox.ListDeliveries(filter, std::move(done)); });
+}
+
 AttemptOutcome OutcomeOf(const OwedDelivery& owed, DeliveryState next_state, absl::Time now) {
   AttemptOutcome outcome;
   outcome.delivery = owed.id;

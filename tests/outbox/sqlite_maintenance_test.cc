@@ -4,6 +4,8 @@
 #include "gtest/gtest.h"
 #include "src/outbox/sqlite/database.h"
 #include "src/outbox/sqlite/delivery_rows.h"
+#include "src/outbox/sqlite/delivery_spans.h"
+#include "src/outbox/sqlite/read_session.h"
 #include "src/outbox/sqlite/sqlite_outbox.h"
 #include "tests/outbox/outbox_client.h"
 #include "tests/outbox/scratch_dir.h"
@@ -131,6 +133,59 @@ TEST_F(SqliteMaintenanceTest, AWebhookIsBuriedUntilItsDeliveriesExpire) {
   EXPECT_TRUE(Eventually([&] { return Count("delivery") == 0; }));
   clock_.Advance(absl::Minutes(2));
   EXPECT_TRUE(Eventually([&] { return Count("webhook") == 0; }));
+}
+
+TEST_F(SqliteMaintenanceTest, ADeletedWebhookIsKnownForAsLongAsItsDeliveriesAreKept) {
+  const auto hook = PutWebhook(*outbox_, "hook");
+  const auto other = PutWebhook(*outbox_, "other");
+  // Kept while it is owed to the other one.
+  ASSERT_TRUE(PublishOne(*outbox_).ok());
+  const DeliveryId delivery = ReadOwed(*outbox_, hook->id)->rows.at(0).id;
+  // By the clock, the webhook is deleted before there was its delivery.
+  clock_.SetWall(clock_.Now() - absl::Hours(24 * 7));
+  ASSERT_TRUE(DeleteWebhook(*outbox_, "hook").ok());
+  ASSERT_TRUE(Eventually([&] { return Count("delivery WHERE state = 3") == 1; }));
+  for (int days = 0; days < 20; ++days) {
+    clock_.Advance(absl::Hours(24));
+    // What is due rides along with a commit.
+    ASSERT_TRUE(PublishOne(*outbox_).ok());
+    const auto found = GetDelivery(*outbox_, delivery);
+    ASSERT_TRUE(found.ok()) << found.status();
+    EXPECT_EQ(found->delivery.webhook_name, "hook");
+  }
+  Finish(other->id, DeliveryState::kDelivered);
+  clock_.Advance(absl::Hours(24 * 8));
+  EXPECT_TRUE(Eventually([&] { return Count("webhook") == 1; }));
+}
+
+TEST_F(SqliteMaintenanceTest, TheDeliveriesOfAQuietWebhookAreFoundAmongManyOthers) {
+  ASSERT_TRUE(PutWebhook(*outbox_, "quiet", {"Q"}).ok());
+  ASSERT_TRUE(PutWebhook(*outbox_, "busy", {"T"}).ok());
+  constexpr int kBusy = 40 * SpanWriter::kDeliveries;
+  ASSERT_TRUE(PublishOne(*outbox_, "Q").ok());
+  for (int i = 0; i < kBusy; i += 1024) PublishMany(1024);
+  ASSERT_TRUE(Eventually([&] { return Count("delivery_span") == 40; }));
+  // More rows than one page looks at lie between it and the newest.
+  ASSERT_GT(kBusy, ReadSession::kMaxRowsLookedAt);
+  EXPECT_EQ(ListDeliveries(*outbox_, "quiet")->rows.size(), 1u);
+  std::optional<DeliveryId> before;
+  int found = 0;
+  do {
+    const auto page = ListDeliveries(*outbox_, "busy", before);
+    ASSERT_TRUE(page.ok()) << page.status();
+    found += static_cast<int>(page->rows.size());
+    before = page->next_before;
+  } while (before);
+  EXPECT_EQ(found, kBusy);
+}
+
+TEST_F(SqliteMaintenanceTest, SpansExpireWithTheirDeliveries) {
+  const auto hook = PutWebhook(*outbox_, "hook");
+  for (int i = 0; i < 3; ++i) PublishMany(SpanWriter::kDeliveries);
+  ASSERT_TRUE(Eventually([&] { return Count("delivery_span") == 3; }));
+  Finish(hook->id, DeliveryState::kDelivered);
+  clock_.Advance(absl::Hours(24 * 8));
+  EXPECT_TRUE(Eventually([&] { return Count("delivery_span") == 0; }));
 }
 
 TEST_F(SqliteMaintenanceTest, AttemptsThatAreKeptAreBounded) {

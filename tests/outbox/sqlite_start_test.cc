@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "src/base/clock.h"
+#include "src/outbox/sqlite/delivery_spans.h"
 #include "src/outbox/sqlite/schema.h"
 #include "src/outbox/sqlite/sqlite_outbox.h"
 #include "tests/outbox/outbox_client.h"
@@ -193,6 +194,29 @@ TEST_F(SqliteStartTest, AnOlderSchemaIsBroughtUpToDate) {
   EXPECT_EQ(database->Int("SELECT x FROM later").value_or(0), 42);
   EXPECT_EQ(database->Int("PRAGMA user_version").value_or(0), version + 2);
   EXPECT_EQ(database->Int("SELECT count(*) FROM notification").value_or(0), 1);
+}
+
+TEST_F(SqliteStartTest, AFileWithoutSpansIsBroughtUpToDate) {
+  const int notifications = SpanWriter::kDeliveries + 50;
+  Fill(notifications);
+  // As version 1 left it.
+  Sql("DROP TABLE delivery_span;"
+      "CREATE INDEX delivery_by_webhook ON delivery (webhook_id, id);"
+      "PRAGMA user_version = 1");
+  const auto outbox = OpenOutbox(TestOptions(dir_.path()), SystemClock());
+  size_t found = 0;
+  std::optional<DeliveryId> before;
+  do {
+    const auto page = ListDeliveries(*outbox, "hook", before);
+    ASSERT_TRUE(page.ok()) << page.status();
+    found += page->rows.size();
+    before = page->next_before;
+  } while (before);
+  EXPECT_EQ(found, static_cast<size_t>(notifications));
+  EXPECT_TRUE(Eventually([&] {
+    auto database = Database::Open(db(), Database::Mode::kReadOnly, "");
+    return database->Int("SELECT count(*) FROM delivery_span").value_or(-1) == 1;
+  }));
 }
 
 TEST_F(SqliteStartTest, AMigrationThatFailsLeavesTheSchemaBefore) {

@@ -44,11 +44,12 @@ absl::StatusOr<Janitor> Janitor::Create(Database& db, absl::Duration retention) 
                               " WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3)"));
   ASSIGN_OR_RETURN(j.delete_notification_, db.Prepare("DELETE FROM notification WHERE id = ?"));
   ASSIGN_OR_RETURN(j.delete_webhooks_,
-                   db.Prepare("DELETE FROM webhook WHERE id IN (SELECT id FROM webhook w"
-                              " WHERE w.deleted_us IS NOT NULL AND w.deleted_us < ?1 AND NOT EXISTS"
-                              " (SELECT 1 FROM delivery d WHERE d.webhook_id = w.id) LIMIT ?2)"));
+                   db.Prepare("DELETE FROM webhook WHERE id IN (SELECT id FROM webhook"
+                              " WHERE deleted_us IS NOT NULL AND deleted_us < ?1 LIMIT ?2)"));
+  ASSIGN_OR_RETURN(j.oldest_delivery_, db.Prepare("SELECT min(id) FROM delivery"));
   ASSIGN_OR_RETURN(j.save_ids_, db.Prepare("UPDATE meta SET last_notification_id = ?,"
                                            " last_delivery_id = ?"));
+  ASSIGN_OR_RETURN(j.spans_, SpanWriter::Create(db));
   ASSIGN_OR_RETURN(j.pages_, db.Prepare("PRAGMA page_count"));
   ASSIGN_OR_RETURN(j.free_pages_, db.Prepare("PRAGMA freelist_count"));
   ASSIGN_OR_RETURN(j.vacuum_,
@@ -68,7 +69,8 @@ absl::StatusOr<Janitor> Janitor::Create(Database& db, absl::Duration retention) 
 }
 
 bool Janitor::Due(absl::Duration monotonic) const {
-  return !state_.cancelling.empty() || state_.shrinking || monotonic >= state_.next_sweep;
+  return !state_.cancelling.empty() || state_.shrinking || spans_.Due() ||
+         monotonic >= state_.next_sweep;
 }
 
 void Janitor::Commit() {
@@ -78,6 +80,7 @@ void Janitor::Commit() {
 }
 
 void Janitor::Rollback() {
+  spans_.Rollback();
   if (!dirty_) return;
   state_ = saved_;
   dirty_ = false;
@@ -88,6 +91,7 @@ absl::StatusOr<Janitor::Slice> Janitor::Run(absl::Time now, absl::Duration monot
                                             int64_t last_delivery_id) {
   Slice slice;
   dirty_ = true;
+  if (spans_.Due()) RETURN_IF_ERROR(spans_.Run());
   if (!state_.cancelling.empty()) {
     ASSIGN_OR_RETURN(slice.cancelled, Cancel(now));
   } else if (monotonic >= state_.next_sweep) {
@@ -95,6 +99,7 @@ absl::StatusOr<Janitor::Slice> Janitor::Run(absl::Time now, absl::Duration monot
     if (slice.deleted > 0) {
       save_ids_.Bind(last_notification_id, last_delivery_id);
       RETURN_IF_ERROR(save_ids_.Run());
+      RETURN_IF_ERROR(spans_.ForgetOld());
     }
   } else if (state_.shrinking) {
     RETURN_IF_ERROR(Shrink());
@@ -159,6 +164,13 @@ absl::StatusOr<bool> Janitor::DeleteNotification(int64_t id, int64_t first, int6
 absl::Status Janitor::EndSweep(int64_t floor_us, absl::Duration monotonic) {
   state_.cursor = 0;
   state_.next_sweep = monotonic + kSweepInterval;
+  // Whatever is for a deleted webhook was stored before that was deleted.
+  const ResetOnExit reset(oldest_delivery_);
+  ASSIGN_OR_RETURN(const bool has_row, oldest_delivery_.Next());
+  if (!has_row) return absl::UnknownError("the oldest delivery gave no row");
+  if (!oldest_delivery_.IsNull(0)) {
+    floor_us = std::min(floor_us, ToMicros(IdSequence::TimeOf(oldest_delivery_.Int(0))));
+  }
   delete_webhooks_.Bind(floor_us, kSliceRows);
   RETURN_IF_ERROR(delete_webhooks_.Run());
   ASSIGN_OR_RETURN(state_.shrinking, ManyPagesFree(kShrinkAbove));

@@ -8,12 +8,14 @@
 #include "absl/time/time.h"
 #include "src/base/ids.h"
 #include "src/outbox/sqlite/database.h"
+#include "src/outbox/sqlite/delivery_spans.h"
 
 namespace postrider {
 
 // The work that no caller waits for, in slices of a bounded number of rows: cancelling what is owed
-// to deleted webhooks, deleting what is older than the retention, giving free pages back. Not
-// thread-safe: it belongs to the writer thread; each slice runs inside a transaction.
+// to deleted webhooks, deleting what is older than the retention, giving free pages back, putting
+// deliveries into spans. Not thread-safe: it belongs to the writer thread; each slice runs inside a
+// transaction.
 class Janitor {
  public:
   static constexpr int kSliceRows = 500;
@@ -25,6 +27,9 @@ class Janitor {
     state_.cancelling.push_back(id);
     dirty_ = true;
   }
+
+  // So many deliveries were stored.
+  void Stored(int64_t deliveries) { spans_.Stored(deliveries); }
 
   // There is something to do at `monotonic`.
   bool Due(absl::Duration monotonic) const;
@@ -67,6 +72,7 @@ class Janitor {
   // As of the last commit; counts while `dirty_`.
   State saved_;
   bool dirty_ = false;
+  SpanWriter spans_;
 
   Statement cancel_;
   Statement expired_;
@@ -74,6 +80,7 @@ class Janitor {
   Statement delete_attempts_;
   Statement delete_deliveries_;
   Statement delete_notification_;
+  Statement oldest_delivery_;
   Statement delete_webhooks_;
   Statement save_ids_;
   Statement pages_;

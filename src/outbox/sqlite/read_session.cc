@@ -15,6 +15,9 @@ namespace {
 // Webhooks that one read transaction loads at the start.
 constexpr int kLoadWebhooks = 1000;
 
+// To see whether a span holds a webhook takes as long as to look at so many rows.
+constexpr int kRowsPerSpan = 25;
+
 // Two ranges of the index in turn: the rest of the due time where the page before ended, and what
 // is due later. (One condition on the pair would begin at the due time's first row again, and many
 // deliveries can be due at the same time.)
@@ -83,6 +86,7 @@ absl::Status ReadSession::Prepare() {
                "PRAGMA wal_autocheckpoint = 0"));
   ASSIGN_OR_RETURN(webhooks_, WebhookReader::Create(db_));
   ASSIGN_OR_RETURN(deliveries_, DeliveryReader::Create(db_));
+  ASSIGN_OR_RETURN(spans_, SpanReader::Create(db_));
   ASSIGN_OR_RETURN(begin_, db_.Prepare("BEGIN"));
   ASSIGN_OR_RETURN(commit_, db_.Prepare("COMMIT"));
   ASSIGN_OR_RETURN(tenant_, db_.Prepare("SELECT id FROM tenant WHERE name = ?"));
@@ -102,10 +106,6 @@ absl::Status ReadSession::Prepare() {
                                " WHERE id = ? AND tenant_id = ?"));
   ASSIGN_OR_RETURN(list_deliveries_, db_.Prepare("SELECT id, webhook_id, state FROM delivery"
                                                  " WHERE id >= ? AND id < ? ORDER BY id DESC"));
-  ASSIGN_OR_RETURN(
-      list_webhook_deliveries_,
-      db_.Prepare("SELECT id, webhook_id, state FROM delivery INDEXED BY delivery_by_webhook"
-                  " WHERE id >= ? AND id < ? AND webhook_id = ? ORDER BY id DESC"));
   return absl::OkStatus();
 }
 
@@ -320,44 +320,68 @@ absl::StatusOr<DeliveryPage> ReadSession::ListDeliveries(const DeliveryFilter& f
   if (filter.notification) {
     RETURN_IF_ERROR(NarrowToNotification(*filter.notification, tenant_id, &range));
   }
-  Statement* row = &list_deliveries_;
-  if (filter.webhook_name.empty()) {
-    row->Bind(range.first, range.end);
-  } else {
-    ASSIGN_OR_RETURN(const std::optional<Webhook> webhook,
-                     webhooks_.Find(filter.tenant, filter.webhook_name));
-    if (!webhook) {
-      return absl::NotFoundError(
-          absl::StrCat("tenant '", filter.tenant, "' has no webhook '", filter.webhook_name, "'"));
-    }
-    row = &list_webhook_deliveries_;
-    row->Bind(range.first, range.end, webhook->id);
-  }
-  const ResetOnExit reset(*row);
-  std::unordered_map<WebhookId, bool> of_tenant;
+  DeliveryWalk walk{filter, tenant_id, std::nullopt, {}};
   DeliveryPage page;
-  for (int looked_at = 0; looked_at < kMaxRowsLookedAt; ++looked_at) {
-    ASSIGN_OR_RETURN(const bool found, row->Next());
-    if (!found) {
-      page.next_before.reset();
-      return page;
+  if (filter.webhook_name.empty()) {
+    RETURN_IF_ERROR(AddDeliveries(range, &walk, &page).status());
+    return page;
+  }
+  ASSIGN_OR_RETURN(const std::optional<Webhook> webhook,
+                   webhooks_.Find(filter.tenant, filter.webhook_name));
+  if (!webhook) {
+    return absl::NotFoundError(
+        absl::StrCat("tenant '", filter.tenant, "' has no webhook '", filter.webhook_name, "'"));
+  }
+  walk.webhook = webhook->id;
+  // Numbers are positive.
+  range.first = std::max(range.first, int64_t{1});
+  while (range.first < range.end) {
+    ASSIGN_OR_RETURN(SpanReader::Range span, spans_.Before(range.end, webhook->id));
+    span.first = std::max(span.first, range.first);
+    if (span.may_hold) {
+      ASSIGN_OR_RETURN(const bool full, AddDeliveries({span.first, range.end}, &walk, &page));
+      if (full) return page;
     }
-    const DeliveryId id{row->Int(0)};
-    bool matches = !filter.state || static_cast<DeliveryState>(row->Int(2)) == *filter.state;
-    if (matches) {
-      ASSIGN_OR_RETURN(matches, WebhookIsOf(WebhookId{row->Int(1)}, tenant_id, &of_tenant));
+    range.end = span.first;
+    page.next_before = DeliveryId{range.end};
+    walk.looked_at += kRowsPerSpan;
+    if (walk.looked_at >= kMaxRowsLookedAt) return page;
+  }
+  page.next_before.reset();
+  return page;
+}
+
+absl::StatusOr<bool> ReadSession::AddDeliveries(const IdRange& range, DeliveryWalk* walk,
+                                                DeliveryPage* page) {
+  const DeliveryFilter& filter = walk->filter;
+  const ResetOnExit reset(list_deliveries_);
+  list_deliveries_.Bind(range.first, range.end);
+  for (; walk->looked_at < kMaxRowsLookedAt; ++walk->looked_at) {
+    ASSIGN_OR_RETURN(const bool found, list_deliveries_.Next());
+    if (!found) {
+      page->next_before.reset();
+      return false;
+    }
+    const DeliveryId id{list_deliveries_.Int(0)};
+    const WebhookId webhook{list_deliveries_.Int(1)};
+    bool matches =
+        !filter.state || static_cast<DeliveryState>(list_deliveries_.Int(2)) == *filter.state;
+    if (walk->webhook) {
+      matches = matches && webhook == *walk->webhook;
+    } else if (matches) {
+      ASSIGN_OR_RETURN(matches, WebhookIsOf(webhook, walk->tenant_id, &walk->of_tenant));
     }
     if (matches) {
       ASSIGN_OR_RETURN(std::optional<DeliveryRow> delivery, deliveries_.Find(id));
       if (!delivery) return absl::DataLossError("a delivery's notification or webhook is missing");
       if (Within(delivery->delivery.create_time, filter.start, filter.end)) {
-        if (page.rows.size() >= static_cast<size_t>(filter.limit)) return page;
-        page.rows.push_back(std::move(delivery->delivery));
+        if (page->rows.size() >= static_cast<size_t>(filter.limit)) return true;
+        page->rows.push_back(std::move(delivery->delivery));
       }
     }
-    page.next_before = id;
+    page->next_before = id;
   }
-  return page;
+  return true;
 }
 
 }  // namespace postrider

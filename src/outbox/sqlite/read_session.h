@@ -10,6 +10,7 @@
 #include "src/outbox/outbox.h"
 #include "src/outbox/sqlite/database.h"
 #include "src/outbox/sqlite/delivery_rows.h"
+#include "src/outbox/sqlite/delivery_spans.h"
 #include "src/outbox/sqlite/webhook_rows.h"
 
 namespace postrider {
@@ -50,6 +51,16 @@ class ReadSession {
     int64_t end = 0;
   };
 
+  // One call of ListDeliveries.
+  struct DeliveryWalk {
+    const DeliveryFilter& filter;
+    int64_t tenant_id;
+    std::optional<WebhookId> webhook;
+    std::unordered_map<WebhookId, bool> of_tenant;
+    // In rows.
+    int looked_at = 0;
+  };
+
   explicit ReadSession(Database db) : db_(std::move(db)) {}
   absl::Status Prepare();
   static absl::Status AddOwed(Statement& row, WebhookId webhook, int limit, size_t max_bytes,
@@ -60,10 +71,14 @@ class ReadSession {
   absl::Status NarrowToNotification(NotificationId id, int64_t tenant_id, IdRange* range);
   absl::StatusOr<bool> WebhookIsOf(WebhookId id, int64_t tenant_id,
                                    std::unordered_map<WebhookId, bool>* known);
+  // Adds what matches in the range to the page, backwards. True when that is full or enough was
+  // looked at.
+  absl::StatusOr<bool> AddDeliveries(const IdRange& range, DeliveryWalk* walk, DeliveryPage* page);
 
   Database db_;
   WebhookReader webhooks_;
   DeliveryReader deliveries_;
+  SpanReader spans_;
   Statement begin_;
   Statement commit_;
   Statement tenant_;
@@ -76,7 +91,6 @@ class ReadSession {
   Statement list_notifications_;
   Statement notification_deliveries_;
   Statement list_deliveries_;
-  Statement list_webhook_deliveries_;
 };
 
 }  // namespace postrider

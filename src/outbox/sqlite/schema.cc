@@ -121,8 +121,17 @@ CREATE TABLE attempt (
 ) STRICT, WITHOUT ROWID;
 )sql";
 
+constexpr char kSpans[] = R"sql(
+DROP INDEX delivery_by_webhook;
+CREATE TABLE delivery_span (
+  last_id INTEGER PRIMARY KEY,
+  webhooks BLOB NOT NULL
+) STRICT;
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, kFirstSchema},
+    {2, kSpans},
 };
 
 absl::Status Apply(Database& db, const Migration& migration) {

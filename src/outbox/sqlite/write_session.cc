@@ -2,6 +2,7 @@
 
 #include <sqlite3.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -132,7 +133,9 @@ absl::Status WriteSession::ModifyWebhook(const std::string& tenant, const std::s
           absl::NotFoundError(absl::StrCat("tenant '", tenant, "' has no webhook '", name, "'"));
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(webhooks_.Bury(old->id, now));
+    // Not before its deliveries, even when the clock was set back: they are kept for as long.
+    const absl::Time last_delivery = IdSequence::TimeOf(publisher_.last_delivery_id());
+    RETURN_IF_ERROR(webhooks_.Bury(old->id, std::max(now, last_delivery)));
     routing_.Remove(old->id);
     janitor_.CancelOwed(old->id);
     effects->Deleted(old->id);

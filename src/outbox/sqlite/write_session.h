@@ -40,7 +40,10 @@ class WriteSession {
 
   absl::Status Publish(const NewNotification& notification, absl::Time now, Effects* effects,
                        absl::StatusOr<Published>* result) {
-    return publisher_.Publish(notification, now, effects, result);
+    const size_t before = effects->counts().deliveries;
+    absl::Status status = publisher_.Publish(notification, now, effects, result);
+    janitor_.Stored(static_cast<int64_t>(effects->counts().deliveries - before));
+    return status;
   }
   absl::Status ModifyWebhook(const std::string& tenant, const std::string& name,
                              Outbox::Modify& modify, absl::Time now, Effects* effects,

@@ -7,6 +7,7 @@
 #include "src/outbox/sqlite/commands.h"
 #include "src/outbox/sqlite/completion.h"
 #include "src/outbox/sqlite/data_dir.h"
+#include "src/outbox/sqlite/log_vfs.h"
 #include "src/outbox/sqlite/reader_pool.h"
 #include "src/outbox/sqlite/schema.h"
 #include "src/outbox/sqlite/status_macros.h"
@@ -100,7 +101,7 @@ absl::StatusOr<std::unique_ptr<SqliteOutbox::Impl>> SqliteOutbox::Impl::Open(
     const auto instance = static_cast<int64_t>(SecureRandom().Next()) & kInstanceMask;
     RETURN_IF_ERROR(CreateDatabase(options.data_directory, instance, options.vfs));
   }
-  ASSIGN_OR_RETURN(Database db, OpenDatabase(path, options.vfs));
+  ASSIGN_OR_RETURN(Database db, OpenDatabase(path, LogVfs(options.vfs)));
   ASSIGN_OR_RETURN(const int64_t instance, db.Int("SELECT instance FROM meta"));
   ASSIGN_OR_RETURN(std::unique_ptr<WriteSession> session,
                    WriteSession::Create(std::move(db), options.retention));

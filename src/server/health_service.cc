@@ -56,8 +56,8 @@ class HealthService::Watch final {
  public:
   explicit Watch(Watches& watches) : hold_(watches.call_queue()), watches_(watches) {
     context_.AsyncNotifyWhenDone(&done_);
-    grpc::ServerCompletionQueue* const queue = watches.call_queue().queue();
-    watches_.service().service_.RequestWatch(&context_, &request_, &writer_, queue, queue, &taken_);
+    watches_.service().service_.TakeStream(Api::MethodOf("Watch"), &context_, &bytes_, &writer_,
+                                           watches.call_queue().queue(), &taken_);
   }
 
   // Sends what has changed, and ends the call when it is over.
@@ -93,9 +93,9 @@ class HealthService::Watch final {
       return;
     }
     watches_.TakeOne();
-    // Whatever else the request holds is not kept for as long as the client watches.
     HealthCheckRequest request;
-    request.Swap(&request_);
+    const grpc::Status parsed = ParseRequest(&bytes_, &request);
+    if (!parsed.ok()) return Finish(parsed);
     if (request.service().size() > kMaxNameBytes) {
       Finish({grpc::StatusCode::INVALID_ARGUMENT, "the name is longer than that of any service"});
       return;
@@ -140,7 +140,7 @@ class HealthService::Watch final {
   const CallQueue::Hold hold_;
   Watches& watches_;
   grpc::ServerContext context_;
-  HealthCheckRequest request_;
+  grpc::ByteBuffer bytes_;
   std::string name_;
   HealthCheckResponse response_;
   grpc::ServerAsyncWriter<HealthCheckResponse> writer_{&context_};
@@ -206,7 +206,10 @@ bool HealthService::ended() const {
 
 void HealthService::TakeCalls(CallQueue& queue) {
   checks_.push_back(std::make_unique<UnaryMethod<HealthCheckRequest, HealthCheckResponse>>(
-      queue, [this](auto... arguments) { service_.RequestCheck(arguments...); },
+      queue,
+      [this, number = Api::MethodOf("Check")](auto... arguments) {
+        service_.TakeUnary(number, arguments...);
+      },
       [this](const HealthCheckRequest& request, HealthCheckResponse* response, UnaryCall* call) {
         response->set_status(StatusOf(request.service()));
         call->Answer(response->status() != HealthCheckResponse::SERVICE_UNKNOWN

@@ -8,6 +8,7 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "src/base/mutex.h"
 #include "src/server/call_queue.h"
+#include "src/server/raw_service.h"
 #include "src/server/unary_method.h"
 
 namespace postrider {
@@ -35,6 +36,7 @@ class HealthService final : public QueuedService {
   void TakeCalls(CallQueue& queue) override;
 
  private:
+  using Api = RawService<grpc::health::v1::Health>;
   using Status = grpc::health::v1::HealthCheckResponse::ServingStatus;
   class Watch;
   class Watches;
@@ -45,7 +47,7 @@ class HealthService final : public QueuedService {
   // Lets every watch look at what was changed.
   void Tell() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  grpc::health::v1::Health::AsyncService service_;
+  Api service_;
   std::vector<std::unique_ptr<AnyUnaryMethod>> checks_;
 
   mutable Mutex mutex_;

@@ -14,6 +14,7 @@
 #include "src/server/logging.h"
 #include "src/server/metrics_page.h"
 #include "src/server/notification_handlers.h"
+#include "src/server/raw_service.h"
 #include "src/server/status_mapping.h"
 #include "src/server/unary_method.h"
 #include "src/server/webhook_handlers.h"
@@ -205,9 +206,9 @@ struct RpcServices::Impl {
   Impl(const Clock& clock, size_t max_in_flight_bytes) : gate(clock, max_in_flight_bytes) {}
 
   CallGate gate;
-  v1::WebhookService::AsyncService webhooks;
-  v1::NotificationService::AsyncService notifications;
-  v1::DeliveryService::AsyncService deliveries;
+  RawService<v1::WebhookService> webhooks;
+  RawService<v1::NotificationService> notifications;
+  RawService<v1::DeliveryService> deliveries;
   std::vector<std::unique_ptr<AnyUnaryMethod>> methods;
 };
 
@@ -222,16 +223,19 @@ std::vector<grpc::Service*> RpcServices::services() {
 void RpcServices::TakeCalls(CallQueue& queue) {
   CallGate* const gate = &impl_->gate;
 // The method's name decides request, response and handler.
-#define POSTRIDER_METHOD(method, member)                                                     \
-  impl_->methods.push_back(                                                                  \
-      std::make_unique<UnaryMethod<v1::method##Request, v1::method##Response>>(              \
-          queue, [this](auto... arguments) { impl_->member.Request##method(arguments...); }, \
-          [gate](const v1::method##Request& request, v1::method##Response* response,         \
-                 UnaryCall* call) {                                                          \
-            Serve(gate, RpcMethod::k##method, request, call,                                 \
-                  [&request, response](const ApiHandlers& handlers, HandlerDone done) {      \
-                    handlers.member->method(request, response, std::move(done));             \
-                  });                                                                        \
+#define POSTRIDER_METHOD(method, member)                                                   \
+  impl_->methods.push_back(                                                                \
+      std::make_unique<UnaryMethod<v1::method##Request, v1::method##Response>>(            \
+          queue,                                                                           \
+          [this, number = decltype(impl_->member)::MethodOf(#method)](auto... arguments) { \
+            impl_->member.TakeUnary(number, arguments...);                                 \
+          },                                                                               \
+          [gate](const v1::method##Request& request, v1::method##Response* response,       \
+                 UnaryCall* call) {                                                        \
+            Serve(gate, RpcMethod::k##method, request, call,                               \
+                  [&request, response](const ApiHandlers& handlers, HandlerDone done) {    \
+                    handlers.member->method(request, response, std::move(done));           \
+                  });                                                                      \
           }))
   POSTRIDER_METHOD(ConfigureWebhook, webhooks);
   POSTRIDER_METHOD(ValidateWebhook, webhooks);

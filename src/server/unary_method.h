@@ -2,11 +2,12 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <atomic>
 #include <functional>
 #include <utility>
 
-#include "src/base/mutex.h"
 #include "src/server/call_queue.h"
+#include "src/server/raw_service.h"
 
 namespace postrider {
 
@@ -32,8 +33,8 @@ template <typename Request, typename Response>
 class UnaryMethod final : public AnyUnaryMethod {
  public:
   using Writer = grpc::ServerAsyncResponseWriter<Response>;
-  // The Request... method of the generated AsyncService.
-  using Take = std::function<void(grpc::ServerContext*, Request*, Writer*, grpc::CompletionQueue*,
+  // Asks gRPC for a call: RawService's TakeUnary, with the method's number.
+  using Take = std::function<void(grpc::ServerContext*, grpc::ByteBuffer*, Writer*,
                                   grpc::ServerCompletionQueue*, void*)>;
   // Must see to it that the call is answered. On the queue's thread, so it may not block.
   using Handle = std::function<void(const Request&, Response*, UnaryCall*)>;
@@ -52,17 +53,16 @@ class UnaryMethod final : public AnyUnaryMethod {
   class Call final : public UnaryCall {
    public:
     explicit Call(UnaryMethod& method) : hold_(method.queue_), method_(method) {
-      grpc::ServerCompletionQueue* const queue = method_.queue_.queue();
-      method_.take_(&context_, &request_, &writer_, queue, queue, &taken_);
+      method_.take_(&context_, &bytes_, &writer_, method_.queue_.queue(), &taken_);
     }
 
     void Answer(const grpc::Status& status) override {
-      const MutexLock lock(&answering_);
       if (status.ok()) {
         writer_.Finish(response_, status, &answered_);
       } else {
         writer_.FinishWithError(status, &answered_);
       }
+      LetGo();
     }
 
    private:
@@ -71,8 +71,7 @@ class UnaryMethod final : public AnyUnaryMethod {
       explicit Taken(Call* call) : call_(call) {}
       void Happened(bool ok) override {
         if (ok) {
-          call_->method_.TakeOne();
-          call_->method_.handle_(call_->request_, &call_->response_, call_);
+          call_->Begin();
         } else {
           // The server takes no more calls.
           delete call_;
@@ -86,24 +85,36 @@ class UnaryMethod final : public AnyUnaryMethod {
      public:
       explicit Answered(Call* call) : call_(call) {}
       // Whether the answer arrived is not known to anybody.
-      void Happened(bool /*ok*/) override {
-        { const MutexLock lock(&call_->answering_); }
-        delete call_;
-      }
+      void Happened(bool /*ok*/) override { call_->LetGo(); }
 
      private:
       Call* const call_;
     };
 
+    void Begin() {
+      method_.TakeOne();
+      const grpc::Status parsed = ParseRequest(&bytes_, &request_);
+      if (parsed.ok()) {
+        method_.handle_(request_, &response_, this);
+      } else {
+        Answer(parsed);
+      }
+    }
+
+    void LetGo() {
+      if (users_.fetch_sub(1, std::memory_order_acq_rel) == 1) delete this;
+    }
+
     const CallQueue::Hold hold_;
     UnaryMethod& method_;
     grpc::ServerContext context_;
+    grpc::ByteBuffer bytes_;
     Request request_;
     Response response_;
     Writer writer_{&context_};
-    // Held while the answer is given to gRPC, which may tell the queue's thread that it was sent
+    // Who gives the answer to gRPC, and gRPC, which may tell the queue's thread that it was sent
     // before that has returned.
-    Mutex answering_;
+    std::atomic<int> users_{2};
     Taken taken_{this};
     Answered answered_{this};
   };

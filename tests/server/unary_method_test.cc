@@ -1,5 +1,6 @@
 #include "src/server/unary_method.h"
 
+#include <gmock/gmock.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
@@ -25,6 +26,9 @@ using grpc::health::v1::Health;
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
+// A name of 5 bytes, but they do not follow.
+constexpr char kNoRequest[] = "\x0a\x05";
+
 // Holds each call until the test answers it.
 class HeldService final : public QueuedService {
  public:
@@ -38,7 +42,10 @@ class HeldService final : public QueuedService {
   std::vector<grpc::Service*> services() override { return {&service_}; }
   void TakeCalls(CallQueue& queue) override {
     methods_.push_back(std::make_unique<UnaryMethod<HealthCheckRequest, HealthCheckResponse>>(
-        queue, [this](auto... arguments) { service_.RequestCheck(arguments...); },
+        queue,
+        [this, number = Api::MethodOf("Check")](auto... arguments) {
+          service_.TakeUnary(number, arguments...);
+        },
         [this](const HealthCheckRequest& request, HealthCheckResponse* response, UnaryCall* call) {
           MutexLock lock(&mutex_);
           held_.push_back({request.service(), response, call, std::this_thread::get_id()});
@@ -57,7 +64,9 @@ class HeldService final : public QueuedService {
   }
 
  private:
-  Health::AsyncService service_;
+  using Api = RawService<Health>;
+
+  Api service_;
   std::vector<std::unique_ptr<AnyUnaryMethod>> methods_;
   Mutex mutex_;
   CondVar changed_;
@@ -99,9 +108,9 @@ class Calls {
   std::vector<Call> calls_;
 };
 
-// The error of a call that sends these bytes.
-grpc::StatusCode Send(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                      const std::string& bytes) {
+// What a call that sends these bytes is answered.
+grpc::Status Send(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                  const std::string& bytes) {
   grpc::GenericStub stub(channel);
   grpc::CompletionQueue queue;
   const auto context = CallContext();
@@ -117,7 +126,7 @@ grpc::StatusCode Send(const std::shared_ptr<grpc::Channel>& channel, const std::
   queue.Next(&tag, &ok);
   queue.Shutdown();
   queue.Next(&tag, &ok);
-  return status.error_code();
+  return status;
 }
 
 TEST(UnaryMethodTest, ManyCallsWaitAtOnceAndGetTheirOwnAnswers) {
@@ -188,15 +197,31 @@ TEST(UnaryMethodTest, WhatIsNoRequestIsRefusedAndTakesNobodysPlace) {
   QueuedServer server(service);
   // More than can wait at once.
   for (int i = 0; i < 20; ++i) {
-    EXPECT_EQ(Send(server.channel(), "/grpc.health.v1.Health/Check", "\x0a\x05"),
-              grpc::StatusCode::INTERNAL);
-    EXPECT_EQ(Send(server.channel(), "/grpc.health.v1.Health/Other", ""),
+    const grpc::Status refused = Send(server.channel(), "/grpc.health.v1.Health/Check", kNoRequest);
+    EXPECT_EQ(refused.error_code(), grpc::StatusCode::INTERNAL);
+    EXPECT_THAT(refused.error_message(), testing::HasSubstr("cannot be parsed"));
+    EXPECT_EQ(Send(server.channel(), "/grpc.health.v1.Health/Other", "").error_code(),
               grpc::StatusCode::UNIMPLEMENTED);
   }
   Calls calls(server.channel(), 20);
   for (const HeldService::Held& one : service.WaitFor(20)) one.call->Answer(grpc::Status::OK);
   for (const Calls::Call& call : calls.WaitForAll()) {
     EXPECT_TRUE(call.status.ok()) << call.status.error_message();
+  }
+}
+
+TEST(ParseRequestTest, NothingIsKeptOfWhatIsNoRequest) {
+  HealthCheckRequest request;
+  const std::string whole =
+      "\x0a\x03"
+      "abc";
+  for (const std::string& bytes : {whole + kNoRequest, whole}) {
+    const grpc::Slice slice(bytes);
+    grpc::ByteBuffer buffer(&slice, 1);
+    const bool is_request = bytes == whole;
+    EXPECT_EQ(ParseRequest(&buffer, &request).ok(), is_request);
+    EXPECT_EQ(request.service(), is_request ? "abc" : "");
+    EXPECT_FALSE(buffer.Valid());
   }
 }
 

@@ -140,19 +140,23 @@ TEST_F(DeliverySpansTest, WhatWasRolledBackIsDoneAgain) {
 }
 
 TEST_F(DeliverySpansTest, SpansGoWithTheLastOfTheirDeliveries) {
-  Store(1, 40 * kSpan, 7);
+  Store(1, 200 * kSpan, 7);
   RunWhileDue();
-  ASSERT_TRUE(db_.Exec("DELETE FROM delivery WHERE id < " + std::to_string(20 * kSpan)).ok());
-  for (const int left : {24, 21, 21}) {
-    ASSERT_TRUE(writer_.ForgetOld().ok());
-    EXPECT_EQ(Spans(), left);
-  }
-  EXPECT_EQ(Before(20 * kSpan + 1, 7).first, 1);
+  // One stays among the oldest, and those from span 150 on.
+  ASSERT_TRUE(
+      db_.Exec("DELETE FROM delivery WHERE id <> 5 AND id <= " + std::to_string(150 * kSpan)).ok());
+  EXPECT_TRUE(writer_.ForgetOld(kEnd).value());
+  EXPECT_EQ(Spans(), 200 - 63);
+  while (writer_.ForgetOld(kEnd).value()) continue;
+  EXPECT_EQ(Spans(), 51);
+  EXPECT_TRUE(Before(kSpan + 1, 7).may_hold);
+  EXPECT_EQ(Before(160 * kSpan + 1, 7).first, 159 * kSpan + 1);
+  // Only those that end before a number are looked at.
   ASSERT_TRUE(db_.Exec("DELETE FROM delivery").ok());
-  for (const int left : {5, 0}) {
-    ASSERT_TRUE(writer_.ForgetOld().ok());
-    EXPECT_EQ(Spans(), left);
-  }
+  EXPECT_FALSE(writer_.ForgetOld(160 * kSpan).value());
+  EXPECT_EQ(Spans(), 41);
+  EXPECT_FALSE(writer_.ForgetOld(kEnd).value());
+  EXPECT_EQ(Spans(), 0);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "src/outbox/sqlite/database.h"
 #include "tests/outbox/fault_vfs.h"
 #include "tests/outbox/scratch_dir.h"
 
@@ -49,6 +50,10 @@ class File {
     const int code = methods().xRead(file(), bytes.data(), size, at);
     EXPECT_TRUE(code == SQLITE_OK || code == SQLITE_IOERR_SHORT_READ) << code;
     return bytes;
+  }
+  int ReadCode(int size, sqlite3_int64 at) {
+    std::string bytes(static_cast<size_t>(size), '\0');
+    return methods().xRead(file(), bytes.data(), size, at);
   }
   int Close() {
     const int code = methods().xClose(file());
@@ -142,6 +147,47 @@ TEST_F(LogVfsTest, EveryCallThatNeedsTheBytesTellsThatTheyCouldNotBeWritten) {
     FaultVfs::FailWalWrites(false);
   }
   EXPECT_EQ(log_.OnDisk(), "");
+}
+
+TEST_F(LogVfsTest, AReadThatCannotWriteLosesNothing) {
+  EXPECT_EQ(log_.Write("kept", 0), SQLITE_OK);
+  FaultVfs::FailWalWrites(true);
+  EXPECT_EQ(log_.ReadCode(4, 0), SQLITE_FULL);
+  EXPECT_EQ(log_.Sync(), SQLITE_FULL);
+  FaultVfs::FailWalWrites(false);
+  EXPECT_EQ(log_.Write("kept", 0), SQLITE_OK);
+  FaultVfs::FailWalWrites(true);
+  EXPECT_EQ(log_.ReadCode(4, 0), SQLITE_FULL);
+  FaultVfs::FailWalWrites(false);
+  EXPECT_EQ(log_.Sync(), SQLITE_OK);
+  EXPECT_EQ(log_.OnDisk(), "kept");
+}
+
+// SQLite itself, with transactions that are larger than its cache.
+TEST(LogVfsSqliteTest, AnotherConnectionReadsWhatWasCommittedAndNothingElse) {
+  const ScratchDir dir;
+  const std::string path = dir.File("outbox.db");
+  auto writer = Database::Open(path, Database::Mode::kCreate, LogVfs(""));
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_TRUE(writer->Exec("PRAGMA synchronous = FULL; PRAGMA cache_size = 10").ok());
+  ASSERT_EQ(writer->Text("PRAGMA journal_mode = WAL").value(), "wal");
+  ASSERT_TRUE(writer->Exec("CREATE TABLE t (x BLOB)").ok());
+  auto reader = Database::Open(path, Database::Mode::kReadOnly, "");
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  const std::string insert =
+      "BEGIN; WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)"
+      " INSERT INTO t SELECT randomblob(1000) FROM n;"
+      " UPDATE t SET x = randomblob(1000) WHERE rowid % 3 = 0;";
+  for (int i = 1; i <= 3; ++i) {
+    ASSERT_TRUE(writer->Exec(insert).ok());
+    EXPECT_EQ(reader->Int("SELECT count(*) FROM t").value(), 2000 * (i - 1));
+    ASSERT_TRUE(writer->Rollback().ok());
+    ASSERT_TRUE(writer->Exec(insert).ok());
+    ASSERT_TRUE(writer->Exec("COMMIT").ok());
+    EXPECT_EQ(reader->Int("SELECT count(*) FROM t").value(), 2000 * i);
+    EXPECT_EQ(reader->Text("PRAGMA integrity_check").value(), "ok");
+    ASSERT_TRUE(writer->RunCheckpoint(Database::Checkpoint::kRestart).ok());
+  }
 }
 
 TEST_F(LogVfsTest, ASyncThatFailsIsTold) {

@@ -180,12 +180,17 @@ TEST_F(SqliteMaintenanceTest, TheDeliveriesOfAQuietWebhookAreFoundAmongManyOther
 }
 
 TEST_F(SqliteMaintenanceTest, SpansExpireWithTheirDeliveries) {
-  const auto hook = PutWebhook(*outbox_, "hook");
+  // Something older is owed for as long as its webhook wants.
+  const auto slow = PutWebhook(*outbox_, "slow", {"S"});
+  const auto hook = PutWebhook(*outbox_, "hook", {"T"});
+  ASSERT_TRUE(PublishOne(*outbox_, "S").ok());
   for (int i = 0; i < 3; ++i) PublishMany(SpanWriter::kDeliveries);
   ASSERT_TRUE(Eventually([&] { return Count("delivery_span") == 3; }));
   Finish(hook->id, DeliveryState::kDelivered);
   clock_.Advance(absl::Hours(24 * 8));
-  EXPECT_TRUE(Eventually([&] { return Count("delivery_span") == 0; }));
+  EXPECT_TRUE(Eventually([&] { return Count("delivery_span") == 1; }));
+  EXPECT_EQ(ListDeliveries(*outbox_, "slow")->rows.size(), 1u);
+  EXPECT_EQ(ListDeliveries(*outbox_, "hook")->rows.size(), 0u);
 }
 
 TEST_F(SqliteMaintenanceTest, AttemptsThatAreKeptAreBounded) {

@@ -8,7 +8,7 @@ namespace postrider {
 namespace {
 
 constexpr int kSpansARun = 4;
-constexpr int kForgottenAtOnce = 16;
+constexpr size_t kOldSpansARun = 64;
 
 constexpr unsigned kGroupBits = 7;
 constexpr uint64_t kGroup = (uint64_t{1} << kGroupBits) - 1;
@@ -60,10 +60,12 @@ absl::StatusOr<SpanWriter> SpanWriter::Create(Database& db) {
                                                " ORDER BY id LIMIT ?"));
   ASSIGN_OR_RETURN(w.insert_,
                    db.Prepare("INSERT INTO delivery_span (last_id, webhooks) VALUES (?, ?)"));
-  ASSIGN_OR_RETURN(w.forget_,
-                   db.Prepare("DELETE FROM delivery_span WHERE last_id IN (SELECT last_id"
-                              " FROM delivery_span WHERE last_id < ifnull((SELECT min(id)"
-                              " FROM delivery), 9223372036854775807) ORDER BY last_id LIMIT ?)"));
+  ASSIGN_OR_RETURN(w.old_spans_,
+                   db.Prepare("SELECT last_id FROM delivery_span WHERE last_id > ? AND last_id < ?"
+                              " ORDER BY last_id LIMIT ?"));
+  ASSIGN_OR_RETURN(w.any_left_,
+                   db.Prepare("SELECT 1 FROM delivery WHERE id > ? AND id <= ? LIMIT 1"));
+  ASSIGN_OR_RETURN(w.forget_, db.Prepare("DELETE FROM delivery_span WHERE last_id = ?"));
   return w;
 }
 
@@ -93,9 +95,27 @@ absl::Status SpanWriter::Run() {
   return absl::OkStatus();
 }
 
-absl::Status SpanWriter::ForgetOld() {
-  forget_.Bind(kForgottenAtOnce);
-  return forget_.Run();
+absl::StatusOr<bool> SpanWriter::ForgetOld(int64_t end) {
+  std::vector<int64_t> spans;
+  old_spans_.Bind(looked_at_, end, static_cast<int64_t>(kOldSpansARun));
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, old_spans_.Next());
+    if (!row) break;
+    spans.push_back(old_spans_.Int(0));
+  }
+  for (const int64_t span : spans) {
+    const ResetOnExit reset(any_left_);
+    any_left_.Bind(looked_at_, span);
+    ASSIGN_OR_RETURN(const bool left, any_left_.Next());
+    looked_at_ = span;
+    if (left) continue;
+    // No delivery is in it, so it does no harm that the next one begins earlier now.
+    forget_.Bind(span);
+    RETURN_IF_ERROR(forget_.Run());
+  }
+  if (spans.size() == kOldSpansARun) return true;
+  looked_at_ = 0;
+  return false;
 }
 
 // ---- SpanReader

@@ -36,8 +36,9 @@ class SpanWriter {
 
   // Covers some of what waits: at most 4 spans.
   absl::Status Run();
-  // Forgets spans of which no delivery is left, at most 16.
-  absl::Status ForgetOld();
+  // Forgets spans of which no delivery is left. Looks at those that end before number `end`, 64 at
+  // most, and goes on where it left off. False when it has come to the end, to begin anew.
+  absl::StatusOr<bool> ForgetOld(int64_t end);
   // The transaction was rolled back, and with it perhaps what Run had done.
   void Rollback() { waiting_ = kDeliveries; }
 
@@ -45,7 +46,11 @@ class SpanWriter {
   Statement last_;
   Statement waiting_rows_;
   Statement insert_;
+  Statement old_spans_;
+  Statement any_left_;
   Statement forget_;
+  // ForgetOld has looked at the spans up to this number.
+  int64_t looked_at_ = 0;
   // Deliveries that are in no span yet. May be too many: Run finds how many there are.
   int64_t waiting_ = kDeliveries;
 };

@@ -69,8 +69,8 @@ absl::StatusOr<Janitor> Janitor::Create(Database& db, absl::Duration retention) 
 }
 
 bool Janitor::Due(absl::Duration monotonic) const {
-  return !state_.cancelling.empty() || state_.shrinking || spans_.Due() ||
-         monotonic >= state_.next_sweep;
+  return !state_.cancelling.empty() || state_.forgetting_spans || state_.shrinking ||
+         spans_.Due() || monotonic >= state_.next_sweep;
 }
 
 void Janitor::Commit() {
@@ -99,8 +99,11 @@ absl::StatusOr<Janitor::Slice> Janitor::Run(absl::Time now, absl::Duration monot
     if (slice.deleted > 0) {
       save_ids_.Bind(last_notification_id, last_delivery_id);
       RETURN_IF_ERROR(save_ids_.Run());
-      RETURN_IF_ERROR(spans_.ForgetOld());
+      RETURN_IF_ERROR(spans_.ForgetOld(IdSequence::FloorFor(now - retention_)).status());
     }
+  } else if (state_.forgetting_spans) {
+    ASSIGN_OR_RETURN(state_.forgetting_spans,
+                     spans_.ForgetOld(IdSequence::FloorFor(now - retention_)));
   } else if (state_.shrinking) {
     RETURN_IF_ERROR(Shrink());
   }
@@ -136,7 +139,7 @@ absl::StatusOr<int64_t> Janitor::Sweep(absl::Time now, absl::Duration monotonic)
     state_.cursor = n.id;
   }
   if (expired.size() < kSliceNotifications) {
-    RETURN_IF_ERROR(EndSweep(ToMicros(floor), monotonic));
+    RETURN_IF_ERROR(EndSweep(floor, monotonic));
   }
   return kSliceRows - budget;
 }
@@ -161,9 +164,11 @@ absl::StatusOr<bool> Janitor::DeleteNotification(int64_t id, int64_t first, int6
   return --*budget > 0;
 }
 
-absl::Status Janitor::EndSweep(int64_t floor_us, absl::Duration monotonic) {
+absl::Status Janitor::EndSweep(absl::Time floor, absl::Duration monotonic) {
   state_.cursor = 0;
   state_.next_sweep = monotonic + kSweepInterval;
+  state_.forgetting_spans = true;
+  int64_t floor_us = ToMicros(floor);
   // Whatever is for a deleted webhook was stored before that was deleted.
   const ResetOnExit reset(oldest_delivery_);
   ASSIGN_OR_RETURN(const bool has_row, oldest_delivery_.Next());

@@ -53,6 +53,8 @@ class Janitor {
     // Notifications up to this number have been looked at in this sweep.
     int64_t cursor = 0;
     absl::Duration next_sweep = -absl::InfiniteDuration();
+    // The spans that are older than the retention are looked through.
+    bool forgetting_spans = false;
     // Free pages are given back until few are left.
     bool shrinking = false;
   };
@@ -62,7 +64,7 @@ class Janitor {
   // Deletes what fits into `budget` rows, the notification last, and takes it off. True when the
   // notification is gone, or must stay since something of it is still owed.
   absl::StatusOr<bool> DeleteNotification(int64_t id, int64_t first, int64_t end, int64_t* budget);
-  absl::Status EndSweep(int64_t floor_us, absl::Duration monotonic);
+  absl::Status EndSweep(absl::Time floor, absl::Duration monotonic);
   absl::StatusOr<bool> ManyPagesFree(int64_t fraction);
   absl::Status Shrink();
 

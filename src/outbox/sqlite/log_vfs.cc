@@ -36,15 +36,21 @@ struct Log {
   sqlite3_int64 end() const { return start + static_cast<sqlite3_int64>(kept.size()); }
 };
 
-int Flush(sqlite3_file* file) {
-  Log& log = Log::Of(file);
+// Writes what is kept, and keeps it.
+int WriteOut(sqlite3_file* file) {
+  const Log& log = Log::Of(file);
   int code = SQLITE_OK;
   for (size_t done = 0; done < log.kept.size() && code == SQLITE_OK; done += kMaxWriteBytes) {
     const size_t size = std::min(kMaxWriteBytes, log.kept.size() - done);
     code = log.base->xWrite(file, log.kept.data() + done, static_cast<int>(size),
                             log.start + static_cast<sqlite3_int64>(done));
   }
-  log.kept.clear();
+  return code;
+}
+
+int Flush(sqlite3_file* file) {
+  const int code = WriteOut(file);
+  Log::Of(file).kept.clear();
   return code;
 }
 
@@ -66,8 +72,10 @@ int Read(sqlite3_file* file, void* data, int size, sqlite3_int64 at) {
   Log& log = Log::Of(file);
   // In a transaction that is larger than the cache, SQLite reads what it has written.
   if (at < log.end() && at + size > log.start) {
-    const int code = Flush(file);
+    const int code = WriteOut(file);
+    // Still kept: SQLite may go on after a read that failed, and a later sync has to fail then.
     if (code != SQLITE_OK) return code;
+    log.kept.clear();
   }
   return log.base->xRead(file, data, size, at);
 }

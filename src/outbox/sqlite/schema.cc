@@ -127,6 +127,10 @@ CREATE TABLE delivery_span (
   last_id INTEGER PRIMARY KEY,
   webhooks BLOB NOT NULL
 ) STRICT;
+-- A deleted webhook is at least as young as its deliveries, also where the clock was set back.
+UPDATE webhook
+SET deleted_us = max(deleted_us, (SELECT ifnull(max(id), 0) >> 20 FROM delivery) * 1000)
+WHERE deleted_us IS NOT NULL;
 )sql";
 
 constexpr Migration kMigrations[] = {
@@ -211,6 +215,9 @@ absl::StatusOr<Database> OpenDatabase(const std::string& path, const std::string
     status = CheckUsable(db, path, migrations.back().version);
     if (status.ok()) {
       ASSIGN_OR_RETURN(const int64_t version, db.Int("PRAGMA user_version"));
+      // Else each page that a migration frees is written once more, as zeros: Debian's SQLite has
+      // secure_delete on.
+      RETURN_IF_ERROR(db.Exec("PRAGMA secure_delete = OFF; PRAGMA cache_size = -65536"));
       for (const Migration& migration : migrations) {
         if (migration.version > version) RETURN_IF_ERROR(Apply(db, migration));
       }

@@ -67,7 +67,7 @@ absl::StatusOr<Webhook> PutWebhook(Outbox& outbox, const std::string& name,
   return Await<Webhook>([&](auto done) {
     outbox.ModifyWebhook(
         tenant, name,
-        [name, types](std::optional<Webhook> old) {
+        [name, types](const std::optional<Webhook>& old) {
           Webhook webhook = old.value_or(Webhook{});
           webhook.url = "http://receiver.test/" + name;
           webhook.enabled = true;
@@ -81,7 +81,8 @@ absl::StatusOr<Webhook> PutWebhook(Outbox& outbox, const std::string& name,
 absl::StatusOr<Webhook> DeleteWebhook(Outbox& outbox, const std::string& name) {
   return Await<Webhook>([&](auto done) {
     outbox.ModifyWebhook(
-        "default", name, [](std::optional<Webhook>) { return std::nullopt; }, std::move(done));
+        "default", name, [](const std::optional<Webhook>&) { return std::nullopt; },
+        std::move(done));
   });
 }
 
@@ -146,7 +147,7 @@ SqliteOutboxOptions TestOptions(const std::string& directory) {
 
 std::unique_ptr<SqliteOutbox> OpenOutbox(const SqliteOutboxOptions& options, const Clock& clock,
                                          OutboxListener* listener) {
-  auto outbox = SqliteOutbox::Open(options, clock, listener, [](absl::Status status) {
+  auto outbox = SqliteOutbox::Open(options, clock, listener, [](const absl::Status& status) {
     ADD_FAILURE() << "the disk failed: " << status;
   });
   if (!outbox.ok()) {

@@ -13,6 +13,7 @@ namespace {
 constexpr char kName[] = "postrider-fault";
 
 std::atomic<bool> fail_wal_writes{false};
+std::atomic<int> wal_writes{0};
 std::atomic<bool> fail_database_writes{false};
 std::atomic<bool> fail_syncs{false};
 
@@ -35,7 +36,10 @@ int Read(sqlite3_file* file, void* data, int size, sqlite3_int64 at) {
 
 int Write(sqlite3_file* file, const void* data, int size, sqlite3_int64 at) {
   const int flags = reinterpret_cast<FaultFile*>(file)->flags;
-  if ((flags & SQLITE_OPEN_WAL) != 0 && fail_wal_writes) return SQLITE_FULL;
+  if ((flags & SQLITE_OPEN_WAL) != 0) {
+    if (fail_wal_writes) return SQLITE_FULL;
+    ++wal_writes;
+  }
   if ((flags & SQLITE_OPEN_MAIN_DB) != 0 && fail_database_writes) return SQLITE_FULL;
   return Real(file)->pMethods->xWrite(Real(file), data, size, at);
 }
@@ -130,6 +134,7 @@ const char* FaultVfs::Register() {
 }
 
 void FaultVfs::FailWalWrites(bool fail) { fail_wal_writes = fail; }
+int FaultVfs::WalWrites() { return wal_writes; }
 void FaultVfs::FailDatabaseWrites(bool fail) { fail_database_writes = fail; }
 void FaultVfs::FailSyncs(bool fail) { fail_syncs = fail; }
 

@@ -13,6 +13,8 @@ class FaultVfs {
   static void FailWalWrites(bool fail);
   // Syncs fail with SQLITE_IOERR_FSYNC.
   static void FailSyncs(bool fail);
+  // How many writes to write-ahead logs there were.
+  static int WalWrites();
   // Writes to databases (checkpoints) fail with SQLITE_FULL.
   static void FailDatabaseWrites(bool fail);
 };

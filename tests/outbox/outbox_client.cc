@@ -122,6 +122,18 @@ absl::StatusOr<DeliveryPage> ListDeliveries(Outbox& outbox, const std::string& w
   return Await<DeliveryPage>([&](auto done) { outbox.ListDeliveries(filter, std::move(done)); });
 }
 
+absl::StatusOr<int> CountDeliveries(Outbox& outbox, const std::string& webhook) {
+  int count = 0;
+  std::optional<DeliveryId> before;
+  do {
+    const absl::StatusOr<DeliveryPage> page = ListDeliveries(outbox, webhook, before);
+    if (!page.ok()) return page.status();
+    count += static_cast<int>(page->rows.size());
+    before = page->next_before;
+  } while (before);
+  return count;
+}
+
 AttemptOutcome OutcomeOf(const OwedDelivery& owed, DeliveryState next_state, absl::Time now) {
   AttemptOutcome outcome;
   outcome.delivery = owed.id;

@@ -64,9 +64,11 @@ absl::Status RecordAll(Outbox& outbox, OutcomeBatch batch);
 absl::StatusOr<OwedPage> ReadOwed(Outbox& outbox, WebhookId webhook, int limit = 100000);
 absl::StatusOr<Notification> GetNotification(Outbox& outbox, NotificationId id);
 absl::StatusOr<DeliveryWithAttempts> GetDelivery(Outbox& outbox, DeliveryId id);
-// One page of the deliveries of a webhook of the default tenant, or of all.
+// One page of the deliveries of a webhook of the default tenant.
 absl::StatusOr<DeliveryPage> ListDeliveries(Outbox& outbox, const std::string& webhook,
                                             std::optional<DeliveryId> before = std::nullopt);
+// Those of all pages.
+absl::StatusOr<int> CountDeliveries(Outbox& outbox, const std::string& webhook);
 
 // The outcome of the next attempt of `owed`: a success, or a last failure.
 AttemptOutcome OutcomeOf(const OwedDelivery& owed, DeliveryState next_state, absl::Time now);

@@ -4,6 +4,9 @@
 
 #include <vector>
 
+#include "src/outbox/sqlite/database.h"
+#include "tests/outbox/scratch_dir.h"
+
 namespace postrider {
 namespace {
 
@@ -34,6 +37,20 @@ sqlite3_pcache_methods2 Recording() {
     ++g_destroyed;
   };
   return methods;
+}
+
+// The first of this program to use SQLite, and the last to use what is installed.
+TEST(InstallPageCacheTest, ADatabaseUsesIt) {
+  const ScratchDir dir;
+  {
+    auto db = Database::Open(dir.File("some.db"), Database::Mode::kCreate, "");
+    ASSERT_TRUE(db.ok()) << db.status();
+    ASSERT_TRUE(db->Exec("CREATE TABLE t (x)").ok());
+  }
+  ASSERT_EQ(sqlite3_shutdown(), SQLITE_OK);
+  sqlite3_pcache_methods2 installed{};
+  ASSERT_EQ(sqlite3_config(SQLITE_CONFIG_GETPCACHE2, &installed), SQLITE_OK);
+  EXPECT_EQ(installed.xTruncate, PageCacheOver(Recording()).xTruncate);
 }
 
 class PageCacheTest : public ::testing::Test {

@@ -2,6 +2,7 @@
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "src/outbox/sqlite/schema.h"
 #include "src/outbox/sqlite/sqlite_outbox.h"
 #include "tests/outbox/fault_vfs.h"
 #include "tests/outbox/outbox_client.h"
@@ -44,6 +45,33 @@ class SqliteFailureTest : public testing::Test {
   absl::Status fatal_status_;
   std::unique_ptr<SqliteOutbox> outbox_;
 };
+
+TEST_F(SqliteFailureTest, ATransactionIsWrittenToTheLogTogether) {
+  ASSERT_TRUE(PutWebhook(*outbox_, "hook").ok());
+  // The log begins anew with a write of its own.
+  ASSERT_TRUE(PublishOne(*outbox_, "T").ok());
+  const int before = FaultVfs::WalWrites();
+  ASSERT_TRUE(PublishOne(*outbox_, "T", std::string(200'000, 'x')).ok());
+  // Some 50 pages, in parts of 64 KiB.
+  EXPECT_LE(FaultVfs::WalWrites() - before, 5);
+}
+
+// Debian's SQLite would write each of them as zeros.
+TEST_F(SqliteFailureTest, AMigrationDoesNotWriteThePagesThatItFrees) {
+  outbox_.reset();
+  const std::string path = dir_.File("outbox.db");
+  const int version = Migrations().back().version;
+  const std::vector<Migration> create = {
+      {version + 1,
+       "CREATE TABLE large (x BLOB) STRICT;"
+       "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000)"
+       " INSERT INTO large SELECT randomblob(3000) FROM n"}};
+  ASSERT_TRUE(OpenDatabase(path, options_.vfs, create).ok());
+  const std::vector<Migration> drop = {{version + 1, ""}, {version + 2, "DROP TABLE large"}};
+  const int before = FaultVfs::WalWrites();
+  ASSERT_TRUE(OpenDatabase(path, options_.vfs, drop).ok());
+  EXPECT_LE(FaultVfs::WalWrites() - before, 100);
+}
 
 TEST_F(SqliteFailureTest, AFullDiskRefusesAndThenGoesOn) {
   const auto hook = PutWebhook(*outbox_, "hook");

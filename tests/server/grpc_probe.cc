@@ -25,7 +25,8 @@ std::string Unpack(const grpc::ByteBuffer& buffer) {
   return bytes;
 }
 
-// One message there and one back.
+}  // namespace
+
 grpc::Status Exchange(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
                       const std::string& request, std::string* response) {
   grpc::GenericStub stub(channel);
@@ -54,8 +55,6 @@ grpc::Status Exchange(const std::shared_ptr<grpc::Channel>& channel, const std::
   }
   return status;
 }
-
-}  // namespace
 
 std::unique_ptr<grpc::ClientContext> CallContext() {
   auto context = std::make_unique<grpc::ClientContext>();

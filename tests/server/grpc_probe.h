@@ -15,6 +15,11 @@ namespace postrider {
 // A context with that deadline.
 std::unique_ptr<grpc::ClientContext> CallContext();
 
+// Sends one message, as these bytes, to a method (/package.Service/Method) and takes the one that
+// comes back, if any does.
+grpc::Status Exchange(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
+                      const std::string& request, std::string* response);
+
 // What the health service says of `service` (empty: of the whole): SERVING, NOT_SERVING, or the
 // error of the call.
 std::string HealthOf(const std::shared_ptr<grpc::Channel>& channel, const std::string& service);

@@ -164,6 +164,19 @@ TEST_F(HealthServiceTest, AWatchWithANameThatNoServiceHasRoomForIsRefused) {
   EXPECT_EQ(longer.Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
 }
 
+TEST_F(HealthServiceTest, AWatchThatIsNoRequestIsRefusedAndTheNextIsTaken) {
+  for (int i = 0; i < 3; ++i) {
+    std::string response;
+    // A name of 5 bytes, but they do not follow.
+    const grpc::Status refused =
+        Exchange(server_.channel(), "/grpc.health.v1.Health/Watch", "\x0a\x05", &response);
+    EXPECT_EQ(refused.error_code(), grpc::StatusCode::INTERNAL);
+    EXPECT_THAT(refused.error_message(), HasSubstr("cannot be parsed"));
+  }
+  Watch watch(*stub_, "");
+  EXPECT_EQ(watch.Next(), HealthCheckResponse::NOT_SERVING);
+}
+
 TEST_F(HealthServiceTest, WatchesAreBounded) {
   std::vector<std::unique_ptr<Watch>> watches;
   for (int i = 0; i < 1000; ++i) watches.push_back(std::make_unique<Watch>(*stub_, ""));

@@ -1,7 +1,6 @@
 #include "src/server/unary_method.h"
 
 #include <gmock/gmock.h>
-#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
@@ -108,27 +107,6 @@ class Calls {
   std::vector<Call> calls_;
 };
 
-// What a call that sends these bytes is answered.
-grpc::Status Send(const std::shared_ptr<grpc::Channel>& channel, const std::string& method,
-                  const std::string& bytes) {
-  grpc::GenericStub stub(channel);
-  grpc::CompletionQueue queue;
-  const auto context = CallContext();
-  const grpc::Slice slice(bytes);
-  const auto call =
-      stub.PrepareUnaryCall(context.get(), method, grpc::ByteBuffer(&slice, 1), &queue);
-  call->StartCall();
-  grpc::ByteBuffer response;
-  grpc::Status status;
-  call->Finish(&response, &status, nullptr);
-  void* tag = nullptr;
-  bool ok = false;
-  queue.Next(&tag, &ok);
-  queue.Shutdown();
-  queue.Next(&tag, &ok);
-  return status;
-}
-
 TEST(UnaryMethodTest, ManyCallsWaitAtOnceAndGetTheirOwnAnswers) {
   constexpr int kCalls = 200;
   HeldService service;
@@ -197,11 +175,14 @@ TEST(UnaryMethodTest, WhatIsNoRequestIsRefusedAndTakesNobodysPlace) {
   QueuedServer server(service);
   // More than can wait at once.
   for (int i = 0; i < 20; ++i) {
-    const grpc::Status refused = Send(server.channel(), "/grpc.health.v1.Health/Check", kNoRequest);
+    std::string response;
+    const grpc::Status refused =
+        Exchange(server.channel(), "/grpc.health.v1.Health/Check", kNoRequest, &response);
     EXPECT_EQ(refused.error_code(), grpc::StatusCode::INTERNAL);
     EXPECT_THAT(refused.error_message(), testing::HasSubstr("cannot be parsed"));
-    EXPECT_EQ(Send(server.channel(), "/grpc.health.v1.Health/Other", "").error_code(),
-              grpc::StatusCode::UNIMPLEMENTED);
+    EXPECT_EQ(
+        Exchange(server.channel(), "/grpc.health.v1.Health/Other", "", &response).error_code(),
+        grpc::StatusCode::UNIMPLEMENTED);
   }
   Calls calls(server.channel(), 20);
   for (const HeldService::Held& one : service.WaitFor(20)) one.call->Answer(grpc::Status::OK);

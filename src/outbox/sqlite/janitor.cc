@@ -99,7 +99,6 @@ absl::StatusOr<Janitor::Slice> Janitor::Run(absl::Time now, absl::Duration monot
     if (slice.deleted > 0) {
       save_ids_.Bind(last_notification_id, last_delivery_id);
       RETURN_IF_ERROR(save_ids_.Run());
-      RETURN_IF_ERROR(spans_.ForgetOld(IdSequence::FloorFor(now - retention_)).status());
     }
   } else if (state_.forgetting_spans) {
     ASSIGN_OR_RETURN(state_.forgetting_spans,

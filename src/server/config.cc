@@ -100,9 +100,12 @@ Failure BadConfig(std::string message) { return {ExitCode::kConfig, std::move(me
 
 }  // namespace
 
+int DefaultPumpThreads(int processors) {
+  return std::clamp(std::max(processors / 2, 2), 1, std::clamp(processors, 1, kMaxPumpThreads));
+}
+
 ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
-  config_.pump_threads =
-      std::clamp(static_cast<int>(std::thread::hardware_concurrency()) / 2, 1, kMaxPumpThreads);
+  config_.pump_threads = DefaultPumpThreads(static_cast<int>(std::thread::hardware_concurrency()));
   serve_ = root_.add_subcommand("serve", "Take notifications and deliver them");
   serve_->footer(std::string("Every flag can be set by an environment variable too (") +
                  "POSTRIDER_DATA_DIR for --data-dir) or by a key of the same name in the file that "
@@ -148,7 +151,7 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
               "How long notifications are kept, and longer while they are owed");
   serve_
       ->add_option("--pump-threads", config_.pump_threads,
-                   "Threads that deliver; by default half the cores")
+                   "Threads that deliver; by default half the cores, but two of two")
       ->check(CLI::Range(1, kMaxPumpThreads));
   serve_->add_option("--log-level", config_.log_level, "What is logged, and all above it")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));

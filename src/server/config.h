@@ -35,6 +35,11 @@ struct ServerConfig {
   bool tls() const { return !tls_cert.empty(); }
 };
 
+// Half of the processors, since the writer, the readers and the calls want some, too; but two of
+// two, since one pump would leave the second one idle for half of the time that it delivers a
+// backlog (docs/performance.md). 0 stands for an unknown number.
+int DefaultPumpThreads(int processors);
+
 // The flags of `serve`, bound to a ServerConfig. What the command line does not set is taken from
 // the environment (POSTRIDER_DATA_DIR for --data-dir), and what that does not set from the file
 // that

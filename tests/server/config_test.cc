@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <map>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace postrider {
@@ -57,6 +59,14 @@ std::string Text(const std::optional<Failure>& failure) {
   return failure.has_value() ? failure->message : "no failure";
 }
 
+TEST_F(ConfigTest, PumpThreadsFollowTheProcessors) {
+  const std::map<int, int> expected = {{0, 1}, {1, 1}, {2, 2},  {3, 2},    {4, 2},
+                                       {5, 2}, {6, 3}, {16, 8}, {127, 63}, {1024, 64}};
+  for (const auto& [processors, threads] : expected) {
+    EXPECT_EQ(DefaultPumpThreads(processors), threads) << processors;
+  }
+}
+
 TEST_F(ConfigTest, HasDefaults) {
   ASSERT_FALSE(Parse({"--data-dir", "/d"}).has_value());
   EXPECT_EQ(config().data_dir, "/d");
@@ -64,7 +74,8 @@ TEST_F(ConfigTest, HasDefaults) {
   EXPECT_EQ(config().http_listen, "127.0.0.1:7412");
   EXPECT_EQ(config().drain_timeout, absl::Seconds(10));
   EXPECT_EQ(config().max_notification_bytes, 262144u);
-  EXPECT_GE(config().pump_threads, 1);
+  EXPECT_EQ(config().pump_threads,
+            DefaultPumpThreads(static_cast<int>(std::thread::hardware_concurrency())));
   EXPECT_FALSE(config().insecure);
 }
 

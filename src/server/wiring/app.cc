@@ -185,6 +185,7 @@ std::optional<Failure> App::Impl::MakePumps() {
     lanes.push_back({&pumps.back()->executor(), &pumps.back()->engine()});
     test_lanes.push_back({&pumps.back()->executor(), &pumps.back()->transport()});
   }
+  Pump::Connect(pumps);
   dispatcher.SetLanes(lanes);
   tester = std::make_unique<WebhookTester>(std::move(test_lanes), SystemClock(), kVersion);
   for (const auto& pump : pumps) pump->Start(notify);

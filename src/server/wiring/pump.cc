@@ -19,14 +19,25 @@ absl::StatusOr<std::unique_ptr<Pump>> Pump::Create(const EngineOptions& options,
   pump->resolver_ = *std::move(resolver);
   pump->transport_ = MakeCurlTransport({}, clock, *pump->loop_, *pump->resolver_, policy,
                                        pump->metrics_.transport);
-  pump->engine_ = std::make_unique<Engine>(options, clock, pump->random_, *pump->transport_, outbox,
-                                           *pump->loop_, pump->metrics_.engine);
-  // After the transport's: an answer of this turn is seen in this turn.
+  pump->shared_transport_ = std::make_unique<SharedTransport>(*pump->loop_, *pump->transport_,
+                                                              pump->metrics_.handed_over);
+  pump->engine_ = std::make_unique<Engine>(options, clock, pump->random_, *pump->shared_transport_,
+                                           outbox, *pump->loop_, pump->metrics_.engine);
+  // After the transport's: an answer of this turn is seen in this turn, and what is sent then goes
+  // to the other pumps in this turn.
   pump->loop_->AddTimed(&pump->stepper_);
+  pump->loop_->AddTimed(pump->shared_transport_.get());
   return pump;
 }
 
 Pump::~Pump() { Join(); }
+
+void Pump::Connect(const std::vector<std::unique_ptr<Pump>>& pumps) {
+  std::vector<SharedTransport*> transports;
+  transports.reserve(pumps.size());
+  for (const auto& pump : pumps) transports.push_back(pump->shared_transport_.get());
+  SharedTransport::Connect(transports);
+}
 
 void Pump::Start(std::function<void()> on_idle) {
   on_idle_ = std::move(on_idle);
@@ -44,14 +55,14 @@ void Pump::BeginDrain() {
 }
 
 void Pump::Abandon() {
-  loop_->Post([this] { transport_->CancelAll(); });
+  loop_->Post([this] { shared_transport_->CancelAll(); });
 }
 
 void Pump::Join() {
   if (!thread_.joinable()) return;
   loop_->Post([this] {
     engine_->BeginDrain();
-    transport_->CancelAll();
+    shared_transport_->CancelAll();
     loop_->Stop();
   });
   thread_.join();

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -15,6 +16,7 @@
 #include "src/http/curl_transport.h"
 #include "src/http/event_loop.h"
 #include "src/http/resolver.h"
+#include "src/http/shared_transport.h"
 #include "src/outbox/outbox.h"
 
 namespace postrider {
@@ -24,10 +26,13 @@ struct PumpMetrics {
   EngineMetrics engine;
   ResolverMetrics resolver;
   TransportMetrics transport;
+  // Requests that another pump sent.
+  Counter handed_over;
 };
 
 // One delivering thread: an event loop, and on it a resolver, a transport and an engine. All of
-// them belong to its thread; the rest of the process posts closures to it.
+// them belong to its thread; the rest of the process, other pumps with requests of theirs included,
+// posts closures to it.
 //
 // Create and Start come first, Join last, all on the owner's thread; the methods between are
 // thread-safe. Clock, policy and outbox must outlive it; what the outbox still answers after Join
@@ -43,6 +48,10 @@ class Pump {
   ~Pump();
   Pump(const Pump&) = delete;
   Pump& operator=(const Pump&) = delete;
+
+  // Lets each pump send for the others. REQUIRES: called once, before Start; none is destroyed
+  // before all have been joined.
+  static void Connect(const std::vector<std::unique_ptr<Pump>>& pumps);
 
   // Begins to turn. `on_idle` is called on the pump's thread when it drains and has become idle.
   void Start(std::function<void()> on_idle);
@@ -87,6 +96,7 @@ class Pump {
   std::unique_ptr<EventLoop> loop_;
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<Transport> transport_;
+  std::unique_ptr<SharedTransport> shared_transport_;
   std::unique_ptr<Engine> engine_;
   Stepper stepper_;
   bool draining_ = false;

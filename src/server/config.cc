@@ -270,7 +270,8 @@ std::optional<Failure> ServeFlags::Check() const {
 
 std::vector<std::string> ProcessEnvironment() {
   std::vector<std::string> lines;
-  for (char** line = environ; line != nullptr && *line != nullptr; ++line) lines.push_back(*line);
+  for (char** line = environ; line != nullptr && *line != nullptr; ++line)
+    lines.emplace_back(*line);
   return lines;
 }
 

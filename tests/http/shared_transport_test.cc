@@ -75,6 +75,7 @@ class SharedTransportTest : public testing::Test {
   std::vector<Result*> SendMany(Party& from, const std::shared_ptr<const HttpTarget>& target,
                                 int count) {
     std::vector<Result*> results;
+    results.reserve(static_cast<size_t>(count));
     for (int i = 0; i < count; ++i) results.push_back(Send(from, target));
     return results;
   }
@@ -291,7 +292,7 @@ TEST_F(SharedTransportTest, ACallbackMaySend) {
     TransferRequest request;
     request.target = target;
     request.body = std::make_shared<const std::string>();
-    party(0).shared.Send(std::move(request), [&](TransferResult) {
+    party(0).shared.Send(std::move(request), [&](const TransferResult&) {
       ++told;
       Send(party(0), target);
     });

@@ -323,6 +323,7 @@ TEST_F(AppTest, StopsAtAnyMomentWithCallsUnderWayAndLosesNothing) {
     std::atomic<int> others = 0;
     std::atomic<int> ended = 0;
     std::vector<std::thread> callers;
+    callers.reserve(4);
     for (int i = 0; i < 4; ++i) {
       callers.emplace_back([&] {
         for (;;) {
@@ -470,10 +471,12 @@ TEST_F(AppTest, ABusyWebhookIsServedByTwoPumps) {
   late.delay = absl::Milliseconds(20);
   sink_.SetScript([late](const SinkRequest&) { return late; });
   std::vector<std::string> ids(kNotifications);
+  constexpr int kCallers = 4;
   std::vector<std::thread> callers;
-  for (int i = 0; i < 4; ++i) {
+  callers.reserve(kCallers);
+  for (int i = 0; i < kCallers; ++i) {
     callers.emplace_back([&, i] {
-      for (int k = i; k < kNotifications; k += 4) {
+      for (int k = i; k < kNotifications; k += kCallers) {
         EXPECT_TRUE(harness_.Publish("{}", &ids[static_cast<size_t>(k)]).ok());
       }
     });

@@ -160,7 +160,7 @@ std::optional<Failure> App::Impl::Bind() {
 std::optional<Failure> App::Impl::OpenOutbox() {
   absl::StatusOr<std::unique_ptr<SqliteOutbox>> opened =
       SqliteOutbox::Open(OutboxOptions(config), SystemClock(), &dispatcher,
-                         [this](absl::Status status) { OnDiskFailure(status); });
+                         [this](const absl::Status& status) { OnDiskFailure(status); });
   if (!opened.ok()) return OutboxFailure(opened.status());
   outbox = *std::move(opened);
   return std::nullopt;

@@ -17,7 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "src/cli/commands.h"
 #include "src/delivery/json.h"
-#include "tests/cli/http_call.h"
+#include "tests/support/http_client.h"
 
 namespace postrider {
 namespace {

@@ -16,7 +16,7 @@
 #include "absl/time/time.h"
 #include "src/base/mutex.h"
 #include "src/delivery/signing.h"
-#include "tests/cli/http_call.h"
+#include "tests/support/http_client.h"
 #include "tests/outbox/scratch_dir.h"
 
 namespace postrider {

@@ -22,6 +22,7 @@
 #include "src/delivery/signing.h"
 #include "tests/e2e/api_client.h"
 #include "tests/e2e/server_process.h"
+#include "tests/support/http_client.h"
 #include "tests/support/http_sink.h"
 
 namespace postrider {
@@ -110,9 +111,7 @@ class Receivers {
   // one of our own was served, all of the dead server's are known; and a connection is closed when
   // its last byte was read.
   void AwaitSilence() {
-    const std::string answer =
-        Exchange(absl::StrCat("127.0.0.1:", sink_.port()),
-                 "POST /barrier HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n");
+    const std::string answer = HttpCall(sink_.port(), "POST", "/barrier", {}, "");
     EXPECT_TRUE(absl::StartsWith(answer, "HTTP/1.1 200")) << answer;
     EXPECT_TRUE(Eventually([this] { return sink_.open_connections() == 0; }))
         << sink_.open_connections() << " connections outlive the server";

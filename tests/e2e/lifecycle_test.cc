@@ -207,10 +207,10 @@ TEST(AdminTest, HealthReadinessAndMetricsAreServed) {
   api.Publish("{}");
   api.WaitForDeliveries("w", v1::DELIVERY_STATE_DELIVERED, 1);
 
-  EXPECT_EQ(HttpGet(server.http_address(), "/healthz")->status, 200);
-  EXPECT_EQ(HttpGet(server.http_address(), "/readyz")->status, 200);
-  EXPECT_EQ(HttpGet(server.http_address(), "/nothing")->status, 404);
-  const std::optional<HttpAnswer> metrics = HttpGet(server.http_address(), "/metrics");
+  EXPECT_EQ(server.Get("/healthz")->status, 200);
+  EXPECT_EQ(server.Get("/readyz")->status, 200);
+  EXPECT_EQ(server.Get("/nothing")->status, 404);
+  const std::optional<HttpAnswer> metrics = server.Get("/metrics");
   ASSERT_TRUE(metrics.has_value());
   EXPECT_EQ(metrics->status, 200);
   EXPECT_THAT(metrics->body, HasSubstr("\npostrider_outbox_notifications_published_total 1\n"));
@@ -312,10 +312,10 @@ TEST(StopTest, WhileItDrainsItTakesNothingNewAndSaysSo) {
 
   server.process().Signal(SIGTERM);
   EXPECT_TRUE(Eventually([&] {
-    const auto answer = HttpGet(server.http_address(), "/readyz");
+    const auto answer = server.Get("/readyz");
     return answer.has_value() && answer->status == 503;
   }));
-  EXPECT_EQ(HttpGet(server.http_address(), "/healthz")->status, 200);
+  EXPECT_EQ(server.Get("/healthz")->status, 200);
   v1::PublishNotificationRequest request;
   request.mutable_notification()->set_notification_type("T");
   request.mutable_notification()->set_json_payload("{}");

@@ -1,10 +1,6 @@
 #include "tests/e2e/server_process.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <utility>
@@ -13,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "gtest/gtest.h"
+#include "tests/support/http_client.h"
 
 namespace postrider {
 
@@ -66,39 +63,14 @@ int ServerProcess::Terminate() {
   return exit_code.value_or(-1);
 }
 
-std::string Exchange(const std::string& address, const std::string& bytes) {
-  const std::vector<std::string> parts = absl::StrSplit(address, ':');
+std::optional<HttpAnswer> ServerProcess::Get(const std::string& path) const {
   int port = 0;
-  sockaddr_in peer{};
-  peer.sin_family = AF_INET;
-  if (parts.size() != 2 || !absl::SimpleAtoi(parts[1], &port) ||
-      inet_pton(AF_INET, parts[0].c_str(), &peer.sin_addr) != 1) {
-    ADD_FAILURE() << "not an address: " << address;
-    return "";
+  const std::vector<std::string> parts = absl::StrSplit(http_address_, ':');
+  if (!absl::SimpleAtoi(parts.back(), &port)) {
+    ADD_FAILURE() << "no address: " << http_address_;
+    return std::nullopt;
   }
-  peer.sin_port = htons(static_cast<uint16_t>(port));
-  std::string answer;
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  timeval patience{};
-  patience.tv_sec = absl::ToInt64Seconds(kPatience);
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-  if (connect(fd, reinterpret_cast<const sockaddr*>(&peer), sizeof(peer)) == 0 &&
-      send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size())) {
-    char buffer[4096];
-    while (true) {
-      const ssize_t got = recv(fd, buffer, sizeof(buffer), 0);
-      if (got <= 0) break;
-      answer.append(buffer, static_cast<size_t>(got));
-    }
-  }
-  close(fd);
-  return answer;
-}
-
-std::optional<HttpAnswer> HttpGet(const std::string& address, const std::string& path) {
-  const std::string text = Exchange(
-      address,
-      absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: ", address, "\r\nConnection: close\r\n\r\n"));
+  const std::string text = HttpGet(port, path);
   const std::vector<std::string> words = absl::StrSplit(text.substr(0, text.find('\r')), ' ');
   HttpAnswer answer;
   const size_t end = text.find("\r\n\r\n");

@@ -12,6 +12,11 @@
 
 namespace postrider {
 
+struct HttpAnswer {
+  int status = 0;
+  std::string body;
+};
+
 // `postrider serve` as a process of its own, on ports that it picks itself, with a data directory
 // that is removed at the end. It can be ended and started again on the same directory any number of
 // times. Receivers on loopback are allowed.
@@ -44,6 +49,8 @@ class ServerProcess {
   // Of the last start that got ready.
   const std::string& grpc_address() const { return grpc_address_; }
   const std::string& http_address() const { return http_address_; }
+  // From the admin HTTP. Nothing when there is no answer.
+  std::optional<HttpAnswer> Get(const std::string& path) const;
   const std::string& ready_line() const { return ready_line_; }
 
   const std::string& data_dir() const { return dir_.path(); }
@@ -59,15 +66,5 @@ class ServerProcess {
   std::string grpc_address_;
   std::string http_address_;
 };
-
-// The answer of the admin server: the status and the body. Nothing when there was no answer.
-struct HttpAnswer {
-  int status = 0;
-  std::string body;
-};
-std::optional<HttpAnswer> HttpGet(const std::string& address, const std::string& path);
-
-// Sends the bytes to the address and returns all that comes back until the other side closes.
-std::string Exchange(const std::string& address, const std::string& bytes);
 
 }  // namespace postrider

@@ -7,7 +7,7 @@
 #include <string>
 
 #include "src/server/metrics_page.h"
-#include "tests/server/http_get.h"
+#include "tests/support/http_client.h"
 
 namespace postrider {
 namespace {

@@ -20,7 +20,7 @@
 #include "src/base/mutex.h"
 #include "tests/server/app_harness.h"
 #include "tests/server/grpc_probe.h"
-#include "tests/server/http_get.h"
+#include "tests/support/http_client.h"
 #include "tests/support/http_sink.h"
 
 namespace postrider {

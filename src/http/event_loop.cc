@@ -18,6 +18,7 @@ namespace {
 // Taken from the kernel at once; what is beyond comes with the next turn.
 constexpr int kMaxEvents = 256;
 constexpr absl::Duration kLongestWait = absl::Minutes(1);
+constexpr absl::Duration kBusyPeriod = absl::Milliseconds(5);
 
 // A system call failed that fails only when this code is wrong.
 [[noreturn]] void Die(const char* call, int fd) {
@@ -71,6 +72,7 @@ void EventLoop::Stop() {
 }
 
 void EventLoop::Run() {
+  counted_since_ = clock_.Monotonic();
   while (RunPosted()) {
     for (Timed* timed : timed_) timed->OnTurn();
     WaitAndDispatch();
@@ -105,7 +107,12 @@ int EventLoop::TimeoutMillis() const {
 
 void EventLoop::WaitAndDispatch() {
   std::array<epoll_event, kMaxEvents> events;
-  const int count = epoll_wait(epoll_fd_, events.data(), kMaxEvents, TimeoutMillis());
+  const int timeout_ms = TimeoutMillis();
+  const absl::Duration before = clock_.Monotonic();
+  waiting_since_.store(absl::ToInt64Nanoseconds(before), std::memory_order_relaxed);
+  const int count = epoll_wait(epoll_fd_, events.data(), kMaxEvents, timeout_ms);
+  waiting_since_.store(kNotWaiting, std::memory_order_relaxed);
+  CountBusy(before, clock_.Monotonic());
   if (count < 0) {
     if (errno == EINTR) return;
     Die("epoll_wait", epoll_fd_);
@@ -122,6 +129,22 @@ void EventLoop::WaitAndDispatch() {
       Unwatch(fd);
     }
   }
+}
+
+float EventLoop::busy() const {
+  const absl::Duration since = absl::Nanoseconds(waiting_since_.load(std::memory_order_relaxed));
+  if (clock_.Monotonic() - since >= kBusyPeriod) return 0;
+  return busy_.load(std::memory_order_relaxed);
+}
+
+void EventLoop::CountBusy(absl::Duration before_wait, absl::Duration after_wait) {
+  waited_ += after_wait - before_wait;
+  const absl::Duration period = after_wait - counted_since_;
+  if (period < kBusyPeriod) return;
+  busy_.store(1 - static_cast<float>(absl::FDivDuration(waited_, period)),
+              std::memory_order_relaxed);
+  counted_since_ = after_wait;
+  waited_ = absl::ZeroDuration();
 }
 
 void EventLoop::Watch(int fd, uint32_t events, Watcher* watcher) {

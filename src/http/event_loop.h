@@ -1,6 +1,8 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -64,10 +66,17 @@ class EventLoop final : public Executor {
   // The fd has just been opened: what is registered under its number is one that was closed.
   void Forget(int fd);
 
+  // How much of its time the thread lately did not wait, from 0 to 1: of a period of at least 5 ms,
+  // or 0 when it waits since then. Thread-safe.
+  float busy() const;
+
   // REQUIRES: before Run. Must outlive Run.
   void AddTimed(Timed* timed) { timed_.push_back(timed); }
 
  private:
+  // Later than any time.
+  static constexpr int64_t kNotWaiting = std::numeric_limits<int64_t>::max();
+
   struct Registration {
     // Null while paused.
     Watcher* watcher = nullptr;
@@ -80,6 +89,7 @@ class EventLoop final : public Executor {
   // False when the loop was stopped.
   bool RunPosted();
   void WaitAndDispatch();
+  void CountBusy(absl::Duration before_wait, absl::Duration after_wait);
   int TimeoutMillis() const;
   void Control(int operation, int fd, uint32_t events);
 
@@ -91,6 +101,13 @@ class EventLoop final : public Executor {
   std::vector<Registration> registrations_;  // by fd
   std::vector<Timed*> timed_;
   std::vector<absl::AnyInvocable<void() &&>> running_;
+  // What `busy` will say next: since when it is counted, and how long the thread has waited since.
+  absl::Duration counted_since_;
+  absl::Duration waited_;
+
+  std::atomic<float> busy_{0};
+  // Clock::Monotonic in nanoseconds.
+  std::atomic<int64_t> waiting_since_{kNotWaiting};
 
   Mutex mutex_;
   std::vector<absl::AnyInvocable<void() &&>> posted_ ABSL_GUARDED_BY(mutex_);

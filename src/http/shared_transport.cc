@@ -7,10 +7,18 @@
 namespace postrider {
 namespace {
 
-// A receiver is served by one thread while it has no more than this under way.
+// A target is served by one thread while it has no more than this under way.
 constexpr size_t kFew = 8;
-// A helper must have so many less under way: it has work of its own, and handing over has its cost.
-constexpr int kMargin = 4;
+// Only a thread that waits for less than a quarter of its time is helped: one that has time sends
+// sooner itself.
+constexpr float kBusy = 0.75;
+
+TransferResult Cancelled() {
+  TransferResult result;
+  result.error = TransferError::kCancelled;
+  result.message = "Postrider is shutting down";
+  return result;
+}
 
 }  // namespace
 
@@ -19,10 +27,7 @@ class SharedTransport::Lane {
  public:
   Lane(SharedTransport& owner, SharedTransport& helper) : owner_(owner), helper_(helper) {}
 
-  // What the helper has under way, and will soon have.
-  int load() const {
-    return helper_.load_.load(std::memory_order_relaxed) + static_cast<int>(requests_.size());
-  }
+  float busy() const { return helper_.busy_(); }
 
   // True for the first one since Submit.
   bool Add(uint32_t slot, uint32_t use, TransferRequest request) {
@@ -40,8 +45,7 @@ class SharedTransport::Lane {
   void GiveBack() {
     owner_.home_.Post([&owner = owner_, results = std::exchange(results_, {})]() mutable {
       for (Handed<TransferResult>& handed : results) {
-        if (owner.slots_[handed.slot].uses != handed.use) continue;
-        owner.End(handed.slot, std::move(handed.what));
+        owner.End(handed.slot, handed.use, std::move(handed.what));
       }
     });
   }
@@ -55,13 +59,19 @@ class SharedTransport::Lane {
   };
 
   void Send(Handed<TransferRequest>& handed) {
-    helper_.AddToLoad(1);
+    if (helper_.stopped_) {
+      Return(handed.slot, handed.use, Cancelled());
+      return;
+    }
     helper_.own_.Send(std::move(handed.what),
                       [this, slot = handed.slot, use = handed.use](TransferResult result) {
-                        helper_.AddToLoad(-1);
-                        if (results_.empty()) helper_.returning_.push_back(this);
-                        results_.push_back({slot, use, std::move(result)});
+                        Return(slot, use, std::move(result));
                       });
+  }
+
+  void Return(uint32_t slot, uint32_t use, TransferResult result) {
+    if (results_.empty()) helper_.returning_.push_back(this);
+    results_.push_back({slot, use, std::move(result)});
   }
 
   SharedTransport& owner_;
@@ -70,8 +80,9 @@ class SharedTransport::Lane {
   std::vector<Handed<TransferResult>> results_;
 };
 
-SharedTransport::SharedTransport(Executor& home, Transport& own, Counter& handed_over)
-    : home_(home), own_(own), handed_over_(handed_over) {}
+SharedTransport::SharedTransport(Executor& home, std::function<float()> busy, Transport& own,
+                                 Counter& handed_over)
+    : home_(home), busy_(std::move(busy)), own_(own), handed_over_(handed_over) {}
 SharedTransport::~SharedTransport() = default;
 
 void SharedTransport::Connect(const std::vector<SharedTransport*>& all) {
@@ -84,50 +95,53 @@ void SharedTransport::Connect(const std::vector<SharedTransport*>& all) {
 
 void SharedTransport::Send(TransferRequest request, Done done) {
   const HttpTarget* const target = request.target.get();
-  Lane* const lane = Choose(target, ++under_way_[target]);
-  const uint32_t slot = TakeSlot(target, std::move(done));
-  if (lane == nullptr) {
-    AddToLoad(1);
-    own_.Send(std::move(request), [this, slot](TransferResult result) {
-      AddToLoad(-1);
-      End(slot, std::move(result));
-    });
+  Flow& flow = flows_[target];
+  ++flow.all;
+  const bool hand_over = ShallHandOver(*target, flow);
+  const uint32_t slot = TakeSlot(target, hand_over, std::move(done));
+  const uint32_t use = slots_[slot].uses;
+  if (!hand_over) {
+    own_.Send(std::move(request),
+              [this, slot, use](TransferResult result) { End(slot, use, std::move(result)); });
     return;
   }
+  ++flow.handed_over;
   handed_over_.Add();
-  if (lane->Add(slot, slots_[slot].uses, std::move(request))) sending_.push_back(lane);
+  if (flow.lane->Add(slot, use, std::move(request))) sending_.push_back(flow.lane);
 }
 
-SharedTransport::Lane* SharedTransport::Choose(const HttpTarget* target, size_t under_way) const {
-  if (under_way <= kFew || lanes_.empty()) return nullptr;
-  Lane* const lane = lanes_[absl::HashOf(target) % lanes_.size()].get();
-  return lane->load() + kMargin < load_.load(std::memory_order_relaxed) ? lane : nullptr;
+bool SharedTransport::ShallHandOver(const HttpTarget& target, Flow& flow) const {
+  if (flow.all <= kFew || 2 * flow.handed_over >= flow.all || lanes_.empty()) return false;
+  const float busy = busy_();
+  if (busy < kBusy) return false;
+  if (flow.lane == nullptr) flow.lane = lanes_[absl::HashOf(target.url) % lanes_.size()].get();
+  return flow.lane->busy() < busy;
 }
 
-uint32_t SharedTransport::TakeSlot(const HttpTarget* target, Done done) {
+uint32_t SharedTransport::TakeSlot(const HttpTarget* target, bool handed_over, Done done) {
   if (free_slots_.empty()) {
     free_slots_.push_back(static_cast<uint32_t>(slots_.size()));
     slots_.emplace_back();
   }
-  const uint32_t slot = free_slots_.back();
+  const uint32_t index = free_slots_.back();
   free_slots_.pop_back();
-  slots_[slot].target = target;
-  slots_[slot].done = std::move(done);
-  return slot;
+  Slot& slot = slots_[index];
+  slot.target = target;
+  slot.handed_over = handed_over;
+  slot.done = std::move(done);
+  return index;
 }
 
-void SharedTransport::End(uint32_t index, TransferResult result) {
+void SharedTransport::End(uint32_t index, uint32_t use, TransferResult result) {
   Slot& slot = slots_[index];
+  if (slot.uses != use) return;
   ++slot.uses;
-  const auto under_way = under_way_.find(std::exchange(slot.target, nullptr));
-  if (--under_way->second == 0) under_way_.erase(under_way);
+  const auto flow = flows_.find(std::exchange(slot.target, nullptr));
+  if (slot.handed_over) --flow->second.handed_over;
+  if (--flow->second.all == 0) flows_.erase(flow);
   free_slots_.push_back(index);
   Done done = std::move(slot.done);
   std::move(done)(std::move(result));
-}
-
-void SharedTransport::AddToLoad(int requests) {
-  load_.store(load_.load(std::memory_order_relaxed) + requests, std::memory_order_relaxed);
 }
 
 void SharedTransport::OnTurn() {
@@ -143,12 +157,13 @@ void SharedTransport::CancelAll() {
   own_.CancelAll();
   // Left are those that helpers send.
   for (uint32_t slot = 0; slot < slots_.size(); ++slot) {
-    if (slots_[slot].target == nullptr) continue;
-    TransferResult result;
-    result.error = TransferError::kCancelled;
-    result.message = "Postrider is shutting down";
-    End(slot, std::move(result));
+    if (slots_[slot].target != nullptr) End(slot, slots_[slot].uses, Cancelled());
   }
+}
+
+void SharedTransport::Stop() {
+  stopped_ = true;
+  CancelAll();
 }
 
 }  // namespace postrider

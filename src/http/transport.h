@@ -87,6 +87,7 @@ class Transport {
   virtual void Send(TransferRequest request, Done done) = 0;
 
   // Breaks off all that is under way: each `done` is called with kCancelled before this returns.
+  // REQUIRES: none of them sends.
   virtual void CancelAll() = 0;
 };
 

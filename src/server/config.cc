@@ -151,7 +151,7 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
               "How long notifications are kept, and longer while they are owed");
   serve_
       ->add_option("--pump-threads", config_.pump_threads,
-                   "Threads that deliver; by default half the cores, but two of two")
+                   "Threads that deliver; by default half the cores, but two of two or three")
       ->check(CLI::Range(1, kMaxPumpThreads));
   serve_->add_option("--log-level", config_.log_level, "What is logged, and all above it")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));

@@ -36,8 +36,8 @@ struct ServerConfig {
 };
 
 // Half of the processors, since the writer, the readers and the calls want some, too; but two of
-// two, since one pump would leave the second one idle for half of the time that it delivers a
-// backlog (docs/performance.md). 0 stands for an unknown number.
+// two or three, since one pump would leave the second one idle for half of the time that it
+// delivers a backlog (docs/performance.md). 0 stands for an unknown number.
 int DefaultPumpThreads(int processors);
 
 // The flags of `serve`, bound to a ServerConfig. What the command line does not set is taken from

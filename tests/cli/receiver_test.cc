@@ -16,8 +16,8 @@
 #include "absl/time/time.h"
 #include "src/base/mutex.h"
 #include "src/delivery/signing.h"
-#include "tests/support/http_client.h"
 #include "tests/outbox/scratch_dir.h"
+#include "tests/support/http_client.h"
 
 namespace postrider {
 namespace {

@@ -70,6 +70,63 @@ class FakeTimed final : public EventLoop::Timed {
   absl::AnyInvocable<void()> on_turn_;
 };
 
+// ---- How busy it is
+
+TEST(EventLoopTest, SaysHowMuchOfItsTimeItDoesNotWait) {
+  FakeClock clock;
+  auto loop = *EventLoop::Create(clock);
+  EXPECT_EQ(loop->busy(), 0);
+  std::vector<float> busy;
+  // A turn that works for 3 ms of the fake clock, and waits for none of it.
+  const auto work = [&] {
+    busy.push_back(loop->busy());
+    clock.Advance(absl::Milliseconds(3));
+    loop->Post([] {});
+  };
+  FakeTimed timed([&] {
+    work();
+    if (busy.size() == 4) loop->Stop();
+  });
+  loop->AddTimed(&timed);
+  loop->Run();
+  // Of the first turn's 3 ms it says nothing yet: that is less than the shortest period.
+  EXPECT_THAT(busy, ElementsAre(0, 0, 1, 1));
+}
+
+TEST(EventLoopTest, ALoopThatWaitsIsNotBusyWhateverItWasBefore) {
+  FakeClock clock;
+  auto loop = *EventLoop::Create(clock);
+  Mailbox<float> turns;
+  FakeTimed timed([&] {
+    clock.Advance(absl::Milliseconds(10));
+    turns.Put(loop->busy());
+    if (turns.size() % 4 != 0) loop->Post([] {});
+  });
+  loop->AddTimed(&timed);
+  std::thread thread([&] { loop->Run(); });
+  EXPECT_THAT(turns.WaitFor(4), ElementsAre(0, 1, 1, 1));
+  size_t seen = 4;
+  for (const absl::Duration wait : {absl::Hours(1000), absl::Hours(1)}) {
+    // It waits now, or is about to.
+    const absl::Time deadline = absl::Now() + absl::Minutes(1);
+    while (loop->busy() > 0 && absl::Now() < deadline) {
+      clock.Advance(absl::Milliseconds(1));
+      absl::SleepFor(absl::Microseconds(100));
+    }
+    EXPECT_EQ(loop->busy(), 0);
+    clock.Advance(wait);
+    // As soon as it works again only that counts.
+    loop->Post([] {});
+    const std::vector<float> turns_now = turns.WaitFor(seen + 4);
+    EXPECT_LT(turns_now[seen], 0.5F);
+    EXPECT_THAT(std::vector<float>(turns_now.begin() + static_cast<int>(seen) + 1, turns_now.end()),
+                ElementsAre(1, 1, 1));
+    seen += 4;
+  }
+  loop->Stop();
+  thread.join();
+}
+
 // ---- Closures
 
 TEST(EventLoopTest, RunsClosuresInTheOrderOfTheirPosting) {

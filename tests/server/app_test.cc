@@ -460,40 +460,6 @@ TEST_F(AppTest, SeveralPumpsShareTheWebhooks) {
   EXPECT_TRUE(harness_.WaitUntilIdle());
 }
 
-TEST_F(AppTest, ABusyWebhookIsServedByTwoPumps) {
-  constexpr int kNotifications = 300;
-  harness_.config().pump_threads = 2;
-  harness_.Start();
-  v1::Webhook webhook = WebhookAt("hook", sink_.Url());
-  webhook.set_max_concurrency(64);
-  ASSERT_TRUE(harness_.Configure(webhook).ok());
-  SinkAnswer late;
-  late.delay = absl::Milliseconds(20);
-  sink_.SetScript([late](const SinkRequest&) { return late; });
-  std::vector<std::string> ids(kNotifications);
-  constexpr int kCallers = 4;
-  std::vector<std::thread> callers;
-  callers.reserve(kCallers);
-  for (int i = 0; i < kCallers; ++i) {
-    callers.emplace_back([&, i] {
-      for (int k = i; k < kNotifications; k += kCallers) {
-        EXPECT_TRUE(harness_.Publish("{}", &ids[static_cast<size_t>(k)]).ok());
-      }
-    });
-  }
-  for (std::thread& caller : callers) caller.join();
-  for (const std::string& id : ids) {
-    EXPECT_TRUE(harness_.WaitForState(id, v1::DELIVERY_STATE_DELIVERED));
-  }
-  // Each once, and the test request.
-  EXPECT_EQ(sink_.request_count(), size_t{kNotifications} + 1);
-  const std::string page = HttpGet(harness_.app().http_address().port, "/metrics");
-  constexpr char kHandedOver[] = "postrider_requests_handed_over_total{pump=\"";
-  EXPECT_THAT(page, HasSubstr(kHandedOver));
-  EXPECT_THAT(page, Not(AllOf(HasSubstr(std::string(kHandedOver) + "0\"} 0\n"),
-                              HasSubstr(std::string(kHandedOver) + "1\"} 0\n"))));
-}
-
 TEST_F(AppTest, WebhooksAreThereAfterARestart) {
   harness_.Start();
   ConfigureSink();

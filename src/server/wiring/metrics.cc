@@ -86,7 +86,7 @@ void AddPumpMetrics(const PumpMetrics& metrics, int pump, MetricsPage* page) {
           metrics.transport.connections_opened);
   counter("connections_reused_total", "Requests over a connection that was open.",
           metrics.transport.connections_reused);
-  counter("requests_handed_over_total", "Requests that another pump's thread sent.",
+  counter("requests_handed_over_total", "Requests that another pump was given to send.",
           metrics.handed_over);
   counter("stale_resends_total", "Requests sent again because a kept connection was dead.",
           metrics.transport.stale_resends);

@@ -19,8 +19,9 @@ absl::StatusOr<std::unique_ptr<Pump>> Pump::Create(const EngineOptions& options,
   pump->resolver_ = *std::move(resolver);
   pump->transport_ = MakeCurlTransport({}, clock, *pump->loop_, *pump->resolver_, policy,
                                        pump->metrics_.transport);
-  pump->shared_transport_ = std::make_unique<SharedTransport>(*pump->loop_, *pump->transport_,
-                                                              pump->metrics_.handed_over);
+  pump->shared_transport_ = std::make_unique<SharedTransport>(
+      *pump->loop_, [loop = pump->loop_.get()] { return loop->busy(); }, *pump->transport_,
+      pump->metrics_.handed_over);
   pump->engine_ = std::make_unique<Engine>(options, clock, pump->random_, *pump->shared_transport_,
                                            outbox, *pump->loop_, pump->metrics_.engine);
   // After the transport's: an answer of this turn is seen in this turn, and what is sent then goes
@@ -62,7 +63,7 @@ void Pump::Join() {
   if (!thread_.joinable()) return;
   loop_->Post([this] {
     engine_->BeginDrain();
-    shared_transport_->CancelAll();
+    shared_transport_->Stop();
     loop_->Stop();
   });
   thread_.join();

@@ -26,7 +26,7 @@ struct PumpMetrics {
   EngineMetrics engine;
   ResolverMetrics resolver;
   TransportMetrics transport;
-  // Requests that another pump sent.
+  // Requests that another pump was given to send.
   Counter handed_over;
 };
 
@@ -49,8 +49,8 @@ class Pump {
   Pump(const Pump&) = delete;
   Pump& operator=(const Pump&) = delete;
 
-  // Lets each pump send for the others. REQUIRES: called once, before Start; none is destroyed
-  // before all have been joined.
+  // Lets each pump send for the others. REQUIRES: called once, before Start; all drain before one
+  // is joined, and none is destroyed before all have been joined.
   static void Connect(const std::vector<std::unique_ptr<Pump>>& pumps);
 
   // Begins to turn. `on_idle` is called on the pump's thread when it drains and has become idle.

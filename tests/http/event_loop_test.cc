@@ -174,6 +174,7 @@ TEST(EventLoopTest, TakesClosuresOfManyThreads) {
   int ran = 0;
   thread.Start();
   std::vector<std::thread> posters;
+  posters.reserve(8);
   for (int i = 0; i < 8; ++i) {
     posters.emplace_back([&] {
       for (int j = 0; j < 1000; ++j) thread.loop().Post([&] { ++ran; });
@@ -239,6 +240,7 @@ TEST(EventLoopTest, StopsWhileAllPost) {
     const auto alive = std::make_shared<int>();
     std::atomic<bool> go{false};
     std::vector<std::thread> others;
+    others.reserve(4);
     for (int i = 0; i < 4; ++i) {
       others.emplace_back([&] {
         while (!go) std::this_thread::yield();
@@ -397,12 +399,12 @@ TEST(EventLoopTest, UnwatchingWhatIsNotWatchedDoesNothing) {
 TEST(EventLoopTest, TurnsEndWithTheTimedOnesInTheirOrder) {
   LoopThread thread;
   std::vector<std::string> order;
-  FakeTimed first([&] { order.push_back("first"); });
-  FakeTimed second([&] { order.push_back("second"); });
+  FakeTimed first([&] { order.emplace_back("first"); });
+  FakeTimed second([&] { order.emplace_back("second"); });
   thread.loop().AddTimed(&first);
   thread.loop().AddTimed(&second);
   thread.loop().Post([&] {
-    order.push_back("closure");
+    order.emplace_back("closure");
     thread.loop().Post([&] { thread.loop().Stop(); });
   });
   thread.loop().Run();

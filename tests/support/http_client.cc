@@ -47,13 +47,14 @@ std::string HttpCall(int port, const std::string& method, const std::string& tar
                      const std::vector<std::pair<std::string, std::string>>& headers,
                      const std::string& body) {
   std::string request = method + " " + target + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n";
-  for (const auto& [name, value] : headers) request += name + ": " + value + "\r\n";
+  for (const auto& [name, value] : headers)
+    request.append(name).append(": ").append(value).append("\r\n");
   request += "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
   return Exchange(port, request);
 }
 
 std::string HttpGet(int port, const std::string& path) {
-  return Exchange(port, "GET " + path + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+  return HttpCall(port, "GET", path, {}, "");
 }
 
 }  // namespace postrider

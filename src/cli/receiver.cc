@@ -19,9 +19,12 @@
 namespace postrider {
 namespace {
 
-// A connection that is kept alive holds a thread, so there are more than a webhook has requests
-// under way.
-constexpr size_t kThreads = 64;
+// A connection that is kept alive holds a thread. Postrider opens up to two for each request that a
+// webhook may have under way; beyond this many they take turns, a second each.
+constexpr size_t kThreads = 256;
+// Connections that wait to be accepted. httplib asks for 5, and beyond that the kernel drops what
+// the client takes for a connection.
+constexpr int kBacklog = 4096;
 constexpr size_t kMaxBodyBytes = 16 << 20;
 
 // What httplib adds to the headers by itself.
@@ -43,6 +46,8 @@ struct Receiver::Impl {
   httplib::Server server;
   std::thread thread;
   int port = 0;
+  // The one that listens; httplib's own.
+  int listener = -1;
 
   Mutex mutex;
   CondVar stopping;
@@ -131,9 +136,10 @@ std::variant<std::unique_ptr<Receiver>, std::string> Receiver::Start(Options opt
   server.set_payload_max_length(kMaxBodyBytes);
   server.set_tcp_nodelay(true);
   // Without SO_REUSEPORT, which httplib sets by default: two receivers would share the port.
-  server.set_socket_options([](int socket) {
+  server.set_socket_options([raw = impl.get()](int socket) {
     const int yes = 1;
     setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
+    raw->listener = socket;
   });
   const auto take = [raw = impl.get()](const httplib::Request& request, httplib::Response& answer) {
     raw->Take(request, answer);
@@ -152,7 +158,8 @@ std::variant<std::unique_ptr<Receiver>, std::string> Receiver::Start(Options opt
   } else if (server.bind_to_port(address.host.c_str(), address.port)) {
     impl->port = address.port;
   }
-  if (impl->port <= 0) {
+  // The last one that httplib has made is the one that it could bind.
+  if (impl->port <= 0 || listen(impl->listener, kBacklog) != 0) {
     const std::string why = errno != 0 ? absl::StrCat(" (", std::strerror(errno), ")") : "";
     return absl::StrCat("--listen ", address.host, ":", address.port, " cannot be listened on", why,
                         ": choose another, or stop who holds it");

@@ -154,8 +154,8 @@ std::variant<std::unique_ptr<Receiver>, std::string> Receiver::Start(Options opt
   const HostAndPort& address = impl->options.address;
   errno = 0;
   if (address.port == 0) {
-    impl->port = server.bind_to_any_port(address.host.c_str());
-  } else if (server.bind_to_port(address.host.c_str(), address.port)) {
+    impl->port = server.bind_to_any_port(address.host);
+  } else if (server.bind_to_port(address.host, address.port)) {
     impl->port = address.port;
   }
   // The last one that httplib has made is the one that it could bind.

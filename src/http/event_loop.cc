@@ -18,6 +18,7 @@ namespace {
 // Taken from the kernel at once; what is beyond comes with the next turn.
 constexpr int kMaxEvents = 256;
 constexpr absl::Duration kLongestWait = absl::Minutes(1);
+// Of what `busy` says: long beside a turn, short beside the time in which a backlog begins or ends.
 constexpr absl::Duration kBusyPeriod = absl::Milliseconds(5);
 
 // A system call failed that fails only when this code is wrong.

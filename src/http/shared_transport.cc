@@ -22,7 +22,8 @@ TransferResult Cancelled() {
 
 }  // namespace
 
-// The way to a helper, and back. GiveBack belongs to the helper's thread, the rest to the owner's.
+// The way to a helper, and back. Add, Clear and Submit belong to the owner's thread, GiveBack, Send
+// and Return to the helper's.
 class SharedTransport::Lane {
  public:
   Lane(SharedTransport& owner, SharedTransport& helper) : owner_(owner), helper_(helper) {}

@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <cstdio>
 #include <fstream>
@@ -81,6 +84,34 @@ class ReceiverTest : public ::testing::Test {
   std::vector<Receiver::Request> requests_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<Receiver> receiver_;
 };
+
+// How many connections may wait at the socket of this process that listens on the port; -1 when
+// there is none.
+int BacklogOf(int port) {
+  for (int fd = 0; fd < 1024; ++fd) {
+    sockaddr_in address{};
+    socklen_t size = sizeof(address);
+    int listens = 0;
+    socklen_t int_size = sizeof(listens);
+    if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &int_size) != 0 || listens == 0 ||
+        address.sin_family != AF_INET || ntohs(address.sin_port) != port) {
+      continue;
+    }
+    tcp_info info{};
+    socklen_t info_size = sizeof(info);
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &info_size) != 0) return -1;
+    // Of a listening socket this is the bound of its queue (net/ipv4/tcp.c, tcp_get_info).
+    return static_cast<int>(info.tcpi_sacked);
+  }
+  return -1;
+}
+
+TEST_F(ReceiverTest, AsManyConnectionsAsAWebhookMayHaveCanComeAtOnce) {
+  Start();
+  // The kernel lowers it to net.core.somaxconn, which is 4,096 unless somebody has changed it.
+  EXPECT_GE(BacklogOf(receiver_->port()), 128);
+}
 
 TEST_F(ReceiverTest, ReportsWhatCameAndAnswers) {
   Start();

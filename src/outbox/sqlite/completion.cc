@@ -58,7 +58,7 @@ void CompletionThread::Finish(FinishedBatch& batch) {
   if (listener_ != nullptr) {
     for (Effects::Event& event : batch.events) std::visit(Teller{*listener_}, event);
   }
-  for (const std::unique_ptr<Command>& command : batch.commands) command->Answer(batch.failure);
+  for (const std::unique_ptr<PendingWrite>& write : batch.writes) write->Answer(batch.failure);
   if (batch.then) std::move(batch.then)();
 }
 

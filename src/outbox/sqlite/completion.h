@@ -12,15 +12,15 @@
 #include "absl/status/status.h"
 #include "src/base/mutex.h"
 #include "src/outbox/outbox.h"
-#include "src/outbox/sqlite/commands.h"
 #include "src/outbox/sqlite/effects.h"
+#include "src/outbox/sqlite/pending_write.h"
 
 namespace postrider {
 
 // What came of one transaction.
 struct FinishedBatch {
   std::vector<Effects::Event> events;
-  std::vector<std::unique_ptr<Command>> commands;
+  std::vector<std::unique_ptr<PendingWrite>> writes;
   // An error is the answer of all of them.
   absl::Status failure;
   // Run last, unless empty.

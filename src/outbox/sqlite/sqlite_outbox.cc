@@ -4,10 +4,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "src/base/random.h"
-#include "src/outbox/sqlite/commands.h"
 #include "src/outbox/sqlite/completion.h"
 #include "src/outbox/sqlite/data_dir.h"
 #include "src/outbox/sqlite/log_vfs.h"
+#include "src/outbox/sqlite/pending_write.h"
 #include "src/outbox/sqlite/reader_pool.h"
 #include "src/outbox/sqlite/schema.h"
 #include "src/outbox/sqlite/status_macros.h"
@@ -18,6 +18,8 @@ namespace {
 
 constexpr absl::Duration kMinRetention = absl::Hours(24);
 constexpr int64_t kInstanceMask = (int64_t{1} << 40) - 1;
+// What a write weighs in the queue beside the bytes that it carries.
+constexpr size_t kOverhead = 256;
 
 absl::Status CheckOptions(const SqliteOutboxOptions& options) {
   if (options.data_directory.empty()) {
@@ -51,8 +53,14 @@ class SqliteOutbox::Impl {
   // The last answers are given while everything that they may call is still there.
   void EndAnswers() { completion_.Stop(); }
 
-  void Write(std::unique_ptr<Command> command, bool bounded = true) {
-    writer_->Submit(std::move(command), bounded);
+  // Lets `work(context, &result)` run in a transaction, and answers `done` with the result when
+  // that is on disk. `bytes`, `rows`: see PendingWrite.
+  template <typename Result, typename Work>
+  void Write(size_t bytes, size_t rows, absl::AnyInvocable<void(Result) &&> done, Work work,
+             bool bounded = true) {
+    writer_->Submit(std::make_unique<ClosureWrite<Result, Work>>(bytes, rows, std::move(done),
+                                                                 std::move(work)),
+                    bounded);
   }
 
   // Answers `done` with what `read(session)` returns.
@@ -139,28 +147,70 @@ const IdCodec& SqliteOutbox::ids() const { return impl_->ids(); }
 
 void SqliteOutbox::Publish(std::vector<NewNotification> notifications,
                            Done<std::vector<absl::StatusOr<Published>>> done) {
-  impl_->Write(std::make_unique<PublishCommand>(std::move(notifications), std::move(done)));
+  using Result = absl::StatusOr<std::vector<absl::StatusOr<Published>>>;
+  size_t bytes = kOverhead;
+  for (const NewNotification& n : notifications) bytes += kOverhead + n.body->size();
+  const size_t rows = notifications.size();
+  impl_->Write<Result>(
+      bytes, rows, std::move(done),
+      [notifications = std::move(notifications)](WriteContext& context, Result* result) {
+        if (!context.admission.ok()) {
+          *result = Unshared(context.admission);
+          ++context.effects.counts().refused;
+          return absl::OkStatus();
+        }
+        std::vector<absl::StatusOr<Published>> results(notifications.size());
+        for (size_t i = 0; i < notifications.size(); ++i) {
+          RETURN_IF_ERROR(context.session.Publish(notifications[i], context.now, &context.effects,
+                                                  &results[i]));
+        }
+        *result = std::move(results);
+        return absl::OkStatus();
+      });
 }
 
 void SqliteOutbox::ModifyWebhook(std::string tenant, std::string name, Modify modify,
                                  Done<Webhook> done) {
-  impl_->Write(std::make_unique<ModifyWebhookCommand>(std::move(tenant), std::move(name),
-                                                      std::move(modify), std::move(done)));
+  using Result = absl::StatusOr<Webhook>;
+  impl_->Write<Result>(kOverhead, 1, std::move(done),
+                       [tenant = std::move(tenant), name = std::move(name),
+                        modify = std::move(modify)](WriteContext& context, Result* result) mutable {
+                         return context.session.ModifyWebhook(tenant, name, modify, context.now,
+                                                              &context.effects, result);
+                       });
 }
 
 void SqliteOutbox::DisableWebhook(WebhookId id, int64_t version, std::string reason,
                                   StatusDone done) {
-  impl_->Write(
-      std::make_unique<DisableWebhookCommand>(id, version, std::move(reason), std::move(done)));
+  impl_->Write<absl::Status>(
+      kOverhead, 1, std::move(done),
+      [id, version, reason = std::move(reason)](WriteContext& context, absl::Status*) {
+        return context.session.DisableWebhook(id, version, reason, context.now, &context.effects);
+      });
 }
 
 void SqliteOutbox::RecordOutcomes(OutcomeBatch batch, StatusDone done) {
-  impl_->Write(std::make_unique<RecordOutcomesCommand>(std::move(batch), std::move(done)),
-               /*bounded=*/false);
+  size_t bytes = kOverhead + batch.health.size() * sizeof(WebhookHealth);
+  for (const AttemptOutcome& outcome : batch.outcomes) {
+    bytes += sizeof outcome + outcome.error.size() + outcome.response_body.size();
+  }
+  const size_t rows = batch.outcomes.size() + batch.health.size();
+  impl_->Write<absl::Status>(
+      bytes, rows, std::move(done),
+      [batch = std::move(batch)](WriteContext& context, absl::Status*) {
+        context.effects.counts().outcomes += batch.outcomes.size();
+        return context.session.Record(batch, context.now);
+      },
+      /*bounded=*/false);
 }
 
 void SqliteOutbox::RetryDelivery(std::string tenant, DeliveryId id, Done<Delivery> done) {
-  impl_->Write(std::make_unique<RetryDeliveryCommand>(std::move(tenant), id, std::move(done)));
+  using Result = absl::StatusOr<Delivery>;
+  impl_->Write<Result>(
+      kOverhead, 1, std::move(done),
+      [tenant = std::move(tenant), id](WriteContext& context, Result* result) {
+        return context.session.Retry(tenant, id, context.now, &context.effects, result);
+      });
 }
 
 // ---- Reads

@@ -18,10 +18,10 @@ namespace {
 constexpr size_t kTransactionRows = 2048;
 constexpr size_t kTransactionBytes = size_t{4} << 20;
 
-// When so many commands came together, others are on their way: the next transaction waits a moment
+// When so many writes came together, others are on their way: the next transaction waits a moment
 // until as many are there again. Of few it takes what it finds; and it does not wait for all, since
 // those who wait for their answers send nothing meanwhile.
-constexpr size_t kGatherCommands = 8;
+constexpr size_t kGatherWrites = 8;
 constexpr size_t kGatherAtMost = 48;
 constexpr size_t kGatherRows = 512;
 constexpr absl::Duration kGather = absl::Milliseconds(1);
@@ -62,10 +62,10 @@ Writer::Writer(const SqliteOutboxOptions& options, const Clock& clock,
 
 // ---- Callers' threads
 
-void Writer::Submit(std::unique_ptr<Command> command, bool bounded) {
-  const size_t bytes = command->bytes();
+void Writer::Submit(std::unique_ptr<PendingWrite> write, bool bounded) {
+  const size_t bytes = write->bytes();
   metrics_.queued_writes.Add(1);
-  if (bounded ? queue_.TryPush(command, bytes) : queue_.PushUnbounded(command, bytes)) return;
+  if (bounded ? queue_.TryPush(write, bytes) : queue_.PushUnbounded(write, bytes)) return;
   metrics_.queued_writes.Add(-1);
   FinishedBatch refused;
   if (failed_) {
@@ -78,7 +78,7 @@ void Writer::Submit(std::unique_ptr<Command> command, bool bounded) {
     refused.failure =
         absl::ResourceExhaustedError("too many writes wait for the disk: try again in a moment");
   }
-  refused.commands.push_back(std::move(command));
+  refused.writes.push_back(std::move(write));
   completion_.Post(std::move(refused));
 }
 
@@ -97,26 +97,26 @@ void Writer::Close() {
 
 void Writer::Loop() {
   pthread_setname_np(pthread_self(), "outbox-writer");
-  Commands commands;
+  Writes writes;
   // What cannot be read here is found, and told, by the first write.
   ReportSizes().IgnoreError();
-  size_t last_commands = 0;
+  size_t last_writes = 0;
   size_t last_rows = 0;
   while (true) {
-    if (last_commands >= kGatherCommands && last_rows < kGatherRows) {
-      queue_.Await(std::min(last_commands, kGatherAtMost), kGather);
+    if (last_writes >= kGatherWrites && last_rows < kGatherRows) {
+      queue_.Await(std::min(last_writes, kGatherAtMost), kGather);
     }
-    if (!queue_.TakeAll(&commands, IdleTimeout())) break;
-    last_commands = commands.size();
+    if (!queue_.TakeAll(&writes, IdleTimeout())) break;
+    last_writes = writes.size();
     last_rows = 0;
-    for (const std::unique_ptr<Command>& command : commands) last_rows += command->rows();
-    for (size_t next = 0; next < commands.size();) {
-      const size_t end = CommitSome(commands, next);
+    for (const std::unique_ptr<PendingWrite>& write : writes) last_rows += write->rows();
+    for (size_t next = 0; next < writes.size();) {
+      const size_t end = CommitSome(writes, next);
       metrics_.queued_writes.Add(-static_cast<int64_t>(end - next));
       next = end;
       CheckpointWhenLarge();
     }
-    if (commands.empty()) {
+    if (writes.empty()) {
       Idle();
     } else {
       idle_intervals_ = 0;
@@ -133,29 +133,29 @@ absl::Duration Writer::IdleTimeout() const {
   return options_.idle_interval;
 }
 
-size_t Writer::EndOfTransaction(const Commands& commands, size_t begin) const {
+size_t Writer::EndOfTransaction(const Writes& writes, size_t begin) const {
   size_t end = begin;
   size_t rows = 0;
   size_t bytes = 0;
   do {
-    rows += commands[end]->rows();
-    bytes += commands[end]->bytes();
+    rows += writes[end]->rows();
+    bytes += writes[end]->bytes();
     ++end;
-  } while (end < commands.size() && rows + commands[end]->rows() <= kTransactionRows &&
-           bytes + commands[end]->bytes() <= kTransactionBytes);
+  } while (end < writes.size() && rows + writes[end]->rows() <= kTransactionRows &&
+           bytes + writes[end]->bytes() <= kTransactionBytes);
   return end;
 }
 
-size_t Writer::CommitSome(Commands& commands, size_t begin) {
+size_t Writer::CommitSome(Writes& writes, size_t begin) {
   FinishedBatch batch;
-  size_t end = commands.size();
+  size_t end = writes.size();
   if (failed_) {
     batch.failure = Unshared(failure_);
   } else {
-    end = EndOfTransaction(commands, begin);
+    end = EndOfTransaction(writes, begin);
     const absl::Duration start = clock_.Monotonic();
     Effects effects;
-    const absl::Status status = RunTransaction(commands, begin, &end, &effects);
+    const absl::Status status = RunTransaction(writes, begin, &end, &effects);
     if (status.ok()) {
       metrics_.commit_latency.Observe(absl::ToDoubleSeconds(clock_.Monotonic() - start));
       metrics_.commits.Add();
@@ -166,21 +166,17 @@ size_t Writer::CommitSome(Commands& commands, size_t begin) {
       batch.failure = Recover(status);
     }
   }
-  batch.commands.assign(std::make_move_iterator(commands.begin() + begin),
-                        std::make_move_iterator(commands.begin() + end));
+  batch.writes.assign(std::make_move_iterator(writes.begin() + begin),
+                      std::make_move_iterator(writes.begin() + end));
   completion_.PostCommitted(std::move(batch));
   return end;
 }
 
-absl::Status Writer::RunTransaction(Commands& commands, size_t begin, size_t* end,
-                                    Effects* effects) {
+absl::Status Writer::RunTransaction(Writes& writes, size_t begin, size_t* end, Effects* effects) {
   RETURN_IF_ERROR(session_->Begin());
-  TransactionContext context;
-  // As precise as it is stored, so that what is told in memory is what is on disk.
-  context.now = ToMicrosecond(clock_.Now());
-  context.admission = Admission();
+  WriteContext context{*session_, *effects, ToMicrosecond(clock_.Now()), Admission()};
   for (size_t i = begin; i < *end; ++i) {
-    RETURN_IF_ERROR(commands[i]->Execute(*session_, context, effects));
+    RETURN_IF_ERROR(writes[i]->Run(context));
     if (effects->counts().deliveries >= kTransactionRows) *end = i + 1;
   }
   const absl::Duration before = clock_.Monotonic();

@@ -12,9 +12,9 @@
 #include "absl/time/time.h"
 #include "src/base/bounded_queue.h"
 #include "src/base/clock.h"
-#include "src/outbox/sqlite/commands.h"
 #include "src/outbox/sqlite/completion.h"
 #include "src/outbox/sqlite/options.h"
+#include "src/outbox/sqlite/pending_write.h"
 #include "src/outbox/sqlite/write_session.h"
 
 namespace postrider {
@@ -23,7 +23,7 @@ namespace postrider {
 // the completion thread when it is on disk. Checkpoints and maintenance are its own affair: in idle
 // moments, and in a bounded share of its time when there are none.
 //
-// A disk that is full fails the transaction's commands with RESOURCE_EXHAUSTED and the writer goes
+// A disk that is full fails the transaction's writes with RESOURCE_EXHAUSTED and the writer goes
 // on. Any other failure is the end: all that waits and all that comes is answered UNKNOWN, and
 // `on_fatal` is called once, on the completion thread.
 //
@@ -38,23 +38,22 @@ class Writer {
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
-  // Takes the command; answers it with an error, later, when it is refused. `bounded`: it may be
+  // Takes the write; answers it with an error, later, when it is refused. `bounded`: it may be
   // refused because the queue is full.
-  void Submit(std::unique_ptr<Command> command, bool bounded);
+  void Submit(std::unique_ptr<PendingWrite> write, bool bounded);
 
   // Takes no more, finishes what waits, empties the log and ends the thread. Idempotent.
   void Close();
 
  private:
-  using Commands = std::vector<std::unique_ptr<Command>>;
+  using Writes = std::vector<std::unique_ptr<PendingWrite>>;
 
   void Loop();
-  // Does the commands from `begin` on that fit into one transaction; returns the first that did
-  // not.
-  size_t CommitSome(Commands& commands, size_t begin);
-  size_t EndOfTransaction(const Commands& commands, size_t begin) const;
+  // Does the writes from `begin` on that fit into one transaction; returns the first that did not.
+  size_t CommitSome(Writes& writes, size_t begin);
+  size_t EndOfTransaction(const Writes& writes, size_t begin) const;
   // Lowers `end` when the deliveries of those before are as many as a transaction should write.
-  absl::Status RunTransaction(Commands& commands, size_t begin, size_t* end, Effects* effects);
+  absl::Status RunTransaction(Writes& writes, size_t begin, size_t* end, Effects* effects);
   bool MaintenanceDue() const;
   absl::Status Maintain(absl::Time now, Effects* effects);
   absl::Status Admission();
@@ -75,7 +74,7 @@ class Writer {
   const Clock& clock_;
   CompletionThread& completion_;
   SqliteOutboxMetrics& metrics_;
-  BoundedQueue<std::unique_ptr<Command>> queue_;
+  BoundedQueue<std::unique_ptr<PendingWrite>> queue_;
   // The disk failed: set by the writer thread, read by callers.
   std::atomic<bool> failed_{false};
   std::atomic<bool> closing_{false};
@@ -91,7 +90,7 @@ class Writer {
   absl::Duration next_busy_slice_ = -absl::InfiniteDuration();
   // And until then in any case: the disk was full.
   absl::Duration next_maintenance_ = -absl::InfiniteDuration();
-  // Those that have passed since the last command.
+  // Those that have passed since the last write.
   int idle_intervals_ = 0;
 
   std::thread thread_;

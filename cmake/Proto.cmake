@@ -1,8 +1,10 @@
 # postrider_generate_proto(TARGET [GRPC] FILES...): a static library of the generated code of FILES,
-# paths below proto/. GRPC adds the service stubs.
+# paths below the calling directory. GRPC adds the service stubs. What others wrote lives in
+# third_party/proto and not in proto/: clients have packages of their own for it, and a Go program
+# that holds the same messages twice panics at its start.
 function(postrider_generate_proto target)
   cmake_parse_arguments(ARG "GRPC" "" "FILES" ${ARGN})
-  set(root ${PROJECT_SOURCE_DIR}/proto)
+  set(root ${CMAKE_CURRENT_SOURCE_DIR})
   set(out ${PROJECT_BINARY_DIR}/proto)
   file(MAKE_DIRECTORY ${out})
   set(sources)
@@ -16,7 +18,7 @@ function(postrider_generate_proto target)
     endif()
     add_custom_command(
       OUTPUT ${generated}
-      COMMAND ${PROTOC} -I ${root} ${flags} ${file}
+      COMMAND ${PROTOC} -I ${root} -I ${PROJECT_SOURCE_DIR}/third_party/proto ${flags} ${file}
       DEPENDS ${root}/${file}
       WORKING_DIRECTORY ${root}
       VERBATIM)

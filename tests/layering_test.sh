@@ -21,7 +21,7 @@ readonly LAYERS='
 '
 
 # A pattern of headers that are not ours, and of the files of ours that may include them. The
-# generated code of proto/ counts as not ours.
+# generated code of the protos counts as not ours.
 readonly OWNERS='
 ^sqlite3                        ^outbox/sqlite/
 ^curl/                          ^http/

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "src/delivery/retry.h"
@@ -28,19 +29,26 @@ std::string ErrorOf(TransferResult& result) {
 // What the outbox keeps.
 absl::Time ToMicros(absl::Time time) { return absl::FromUnixMicros(absl::ToUnixMicros(time)); }
 
-void JudgeFailure(const Webhook& webhook, const OwedDelivery& delivery, absl::Time now,
+bool SameHeaders(const std::vector<Header>& a, const std::vector<Header>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Header& x, const Header& y) {
+    return x.name == y.name && x.value == y.value;
+  });
+}
+
+void JudgeFailure(const Webhook& webhook, const MadeAttempt& made, absl::Time now,
                   TransferResult& result, double uniform, Verdict& verdict) {
   const RetryPolicy& policy = webhook.retry_policy;
   AttemptOutcome& outcome = verdict.outcome;
   const int status = outcome.http_status;
   verdict.gone = status == 410;
   verdict.overloaded = status == 429 || status == 502 || status == 503 || status == 504;
-  verdict.retry_after = ParseRetryAfter(result.retry_after, now);
+  // What another receiver asked for is not asked of this one.
+  if (verdict.speaks) verdict.retry_after = ParseRetryAfter(result.retry_after, now);
   verdict.delay = std::max(RetryDelay(policy, outcome.budget_attempts, uniform),
                            verdict.retry_after.value_or(absl::ZeroDuration()));
   // What a receiver echoes is kept, and shown to whoever may read deliveries.
-  outcome.error = MaskEchoes(webhook.headers, ErrorOf(result));
-  outcome.response_body = MaskEchoes(webhook.headers, std::move(result.body));
+  outcome.error = MaskEchoes(made.sent.headers, ErrorOf(result));
+  outcome.response_body = MaskEchoes(made.sent.headers, std::move(result.body));
   const absl::Time next = now + verdict.delay;
   const bool spent = policy.max_attempts > 0 && outcome.budget_attempts >= policy.max_attempts;
   if (spent || next > outcome.budget_start + policy.max_age) {
@@ -49,8 +57,8 @@ void JudgeFailure(const Webhook& webhook, const OwedDelivery& delivery, absl::Ti
   }
   outcome.next_state = DeliveryState::kPending;
   if (webhook.order == DeliveryOrder::kOrdered) {
-    const absl::Time published = IdSequence::TimeOf(static_cast<int64_t>(delivery.id));
-    outcome.next_due = ToMicros(std::min(delivery.due, published));
+    const absl::Time published = IdSequence::TimeOf(static_cast<int64_t>(made.delivery.id));
+    outcome.next_due = ToMicros(std::min(made.delivery.due, published));
   } else {
     outcome.next_due = ToMicros(next);
   }
@@ -58,16 +66,28 @@ void JudgeFailure(const Webhook& webhook, const OwedDelivery& delivery, absl::Ti
 
 }  // namespace
 
-Verdict Judge(const Webhook& webhook, const OwedDelivery& delivery, absl::Time start,
-              absl::Time now, TransferResult result, double uniform) {
+bool SameReceiver(const Webhook& a, const Webhook& b) {
+  return a.url == b.url && SameHeaders(a.headers, b.headers) && a.secrets == b.secrets;
+}
+
+bool SpeaksFor(const Webhook& sent, const Webhook& now, const TransferResult& result) {
+  if (&sent == &now) return true;
+  if (result.error == TransferError::kTimeout && sent.timeout < now.timeout) return false;
+  return SameReceiver(sent, now);
+}
+
+Verdict Judge(const Webhook& webhook, const MadeAttempt& made, absl::Time now,
+              TransferResult result, double uniform) {
+  const OwedDelivery& delivery = made.delivery;
   Verdict verdict;
+  verdict.speaks = SpeaksFor(made.sent, webhook, result);
   AttemptOutcome& outcome = verdict.outcome;
   outcome.delivery = delivery.id;
   outcome.webhook = delivery.webhook;
   outcome.number = delivery.attempts + 1;
   outcome.budget_attempts = delivery.budget_attempts + 1;
-  outcome.budget_start = delivery.budget_attempts == 0 ? start : delivery.budget_start;
-  outcome.start = start;
+  outcome.budget_start = delivery.budget_attempts == 0 ? made.start : delivery.budget_start;
+  outcome.start = made.start;
   outcome.latency = result.latency;
   outcome.http_status = result.http_status;
   verdict.success =
@@ -75,7 +95,7 @@ Verdict Judge(const Webhook& webhook, const OwedDelivery& delivery, absl::Time s
   if (verdict.success) {
     outcome.next_state = DeliveryState::kDelivered;
   } else {
-    JudgeFailure(webhook, delivery, now, result, uniform, verdict);
+    JudgeFailure(webhook, made, now, result, uniform, verdict);
   }
   return verdict;
 }

@@ -96,15 +96,14 @@ void Engine::Impl::ApplyConfig(WebhookState& webhook, const Webhook& config) {
   const bool first = webhook.config == nullptr;
   const bool was_enabled = !first && webhook.config->enabled;
   // Another receiver is not blamed for what the one before did.
-  const bool redirected =
-      !first && (config.url != webhook.config->url || config.headers != webhook.config->headers);
+  const bool redirected = !first && !SameReceiver(*webhook.config, config);
   if (!first && config.version != webhook.config->version) {
     // Its owner has done something about it: it is tried at once.
     webhook.disabling = false;
     webhook.backoff_until = webhook.receiver_until = -absl::InfiniteDuration();
   }
   // What only the outbox and the API need is not kept a hundred thousand times.
-  auto kept = std::make_unique<Webhook>(config);
+  auto kept = std::make_shared<Webhook>(config);
   kept->notification_types = {};
   kept->disabled_reason = {};
   webhook.config = std::move(kept);

@@ -141,6 +141,7 @@ Item* Engine::Impl::NextToSend(WebhookState& webhook) {
 void Engine::Impl::Send(WebhookState& webhook, Item* item) {
   webhook.queue.Take(item);
   item->start = now_.wall;
+  item->sent = webhook.config;
   item->probe = webhook.window.probing();
   ++webhook.in_flight;
   ++in_flight_;
@@ -233,33 +234,36 @@ void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
   const bool answered_well = result.error == TransferError::kNone && result.http_status < 300;
   // The time counts for failures only.
   if (!answered_well) ReadClocks();
-  Verdict verdict = Judge(*webhook.config, item->delivery, item->start, now_.wall,
+  Verdict verdict = Judge(*webhook.config, {item->delivery, *item->sent, item->start}, now_.wall,
                           std::move(result), answered_well ? 0 : random_.Uniform());
   item->recording = true;
   if (verdict.success) {
     metrics_.attempts_succeeded.Add();
-    webhook.window.OnSuccess();
-    webhook.backoff_until = -absl::InfiniteDuration();
-    if (webhook.failing_since != absl::InfiniteFuture() && !webhook.deleted) {
-      webhook.failing_since = absl::InfiniteFuture();
-      recorder_.AddHealth({webhook.id, webhook.failing_since});
-    }
+    if (verdict.speaks && !webhook.deleted) OnSuccess(webhook);
   } else {
     metrics_.attempts_failed.Add();
     if (verdict.outcome.next_state == DeliveryState::kDead) metrics_.deliveries_dead.Add();
-    if (!webhook.deleted) OnFailure(webhook, item->probe, verdict);
+    if (verdict.speaks && !webhook.deleted) OnFailure(webhook, *item, verdict);
   }
   CountProbing(webhook);
   recorder_.Add(item, std::move(verdict.outcome), webhook.ordered());
 }
 
-void Engine::Impl::OnFailure(WebhookState& webhook, bool was_probe, const Verdict& verdict) {
+void Engine::Impl::OnSuccess(WebhookState& webhook) {
+  webhook.window.OnSuccess();
+  webhook.backoff_until = -absl::InfiniteDuration();
+  if (webhook.failing_since == absl::InfiniteFuture()) return;
+  webhook.failing_since = absl::InfiniteFuture();
+  recorder_.AddHealth({webhook.id, webhook.failing_since});
+}
+
+void Engine::Impl::OnFailure(WebhookState& webhook, const Item& item, const Verdict& verdict) {
   if (webhook.failing_since == absl::InfiniteFuture()) {
     webhook.failing_since = now_.wall;
     recorder_.AddHealth({webhook.id, webhook.failing_since});
   }
   const absl::Duration asked = verdict.retry_after.value_or(absl::ZeroDuration());
-  if (webhook.window.OnFailure(was_probe)) {
+  if (webhook.window.OnFailure(item.probe)) {
     const absl::Duration delay =
         RetryDelay(webhook.config->retry_policy, webhook.window.failed_probes(), random_.Uniform());
     webhook.backoff_until = now_.mono + std::max(delay, asked);
@@ -272,14 +276,17 @@ void Engine::Impl::OnFailure(WebhookState& webhook, bool was_probe, const Verdic
   }
   const std::string& error = verdict.outcome.error;
   if (verdict.gone) {
-    StartDisabling(webhook, absl::StrCat(error, "; enable the webhook again when it does"));
+    StartDisabling(webhook, item.sent->version,
+                   absl::StrCat(error, "; enable the webhook again when it does"));
   } else if (webhook.window.probing() &&
              now_.wall - webhook.failing_since >= options_.disable_after) {
-    StartDisabling(webhook, absl::StrCat("nothing but failures since ",
-                                         absl::FormatTime(absl::RFC3339_sec, webhook.failing_since,
-                                                          absl::UTCTimeZone()),
-                                         "; the last error: ", error,
-                                         "; enable the webhook again when its receiver works"));
+    StartDisabling(
+        webhook, item.sent->version,
+        absl::StrCat("nothing but failures since ",
+                     absl::FormatTime(absl::RFC3339_sec, webhook.failing_since,
+                                      absl::UTCTimeZone()),
+                     "; the last error: ", error,
+                     "; enable the webhook again when its receiver works"));
   }
   memory_.EvictTo(webhook, Capacity(webhook));
 }
@@ -339,30 +346,34 @@ void Engine::Impl::OnHealthRefused(WebhookId id) {
 
 // ---- Disabling
 
-void Engine::Impl::StartDisabling(WebhookState& webhook, std::string reason) {
+void Engine::Impl::StartDisabling(WebhookState& webhook, int64_t version, std::string reason) {
   if (!webhook.open()) return;
   webhook.disabling = true;
   webhook.disable_reason = std::move(reason);
+  webhook.disable_version = version;
 }
 
 void Engine::Impl::AskToDisable(WebhookState& webhook) {
   if (webhook.disable_asked || webhook.disable_again > now_.mono) return;
   webhook.disable_asked = true;
-  outbox_.DisableWebhook(webhook.id, webhook.config->version, webhook.disable_reason,
-                         [this, &home = home_, &webhook](absl::Status status) {
-                           home.Post([this, &webhook, status = std::move(status)] {
-                             OnDisableAnswer(webhook, status);
+  // Of the attempt: who has changed the webhook since, though it is not heard of yet, has decided.
+  outbox_.DisableWebhook(webhook.id, webhook.disable_version, webhook.disable_reason,
+                         [this, &home = home_, &webhook,
+                          version = webhook.disable_version](absl::Status status) {
+                           home.Post([this, &webhook, version, status = std::move(status)] {
+                             OnDisableAnswer(webhook, version, status);
                            });
                          });
 }
 
-void Engine::Impl::OnDisableAnswer(WebhookState& webhook, const absl::Status& status) {
+void Engine::Impl::OnDisableAnswer(WebhookState& webhook, int64_t version,
+                                   const absl::Status& status) {
   webhook.disable_asked = false;
   run_.Push(webhook);
   if (webhook.deleted) return;
   if (status.ok()) {
     // The change itself has been heard of before. Nothing has changed when its owner was faster.
-    webhook.disabling = false;
+    if (webhook.disable_version == version) webhook.disabling = false;
     if (!webhook.config->enabled) metrics_.webhooks_disabled.Add();
     return;
   }

@@ -72,12 +72,14 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   RequestBuilder& RequestsOf(WebhookState& webhook);
   void Arm(WebhookState& webhook);
   void OnTransfer(Item* item, TransferResult result);
-  void OnFailure(WebhookState& webhook, bool was_probe, const Verdict& verdict);
+  // What the attempt says of the receiver that is configured now.
+  void OnSuccess(WebhookState& webhook);
+  void OnFailure(WebhookState& webhook, const Item& item, const Verdict& verdict);
   // Puts a busy delivery that stays pending back in its queue, or leaves it on disk.
   void Return(Item* item, const QueueKey& key);
-  void StartDisabling(WebhookState& webhook, std::string reason);
+  void StartDisabling(WebhookState& webhook, int64_t version, std::string reason);
   void AskToDisable(WebhookState& webhook);
-  void OnDisableAnswer(WebhookState& webhook, const absl::Status& status);
+  void OnDisableAnswer(WebhookState& webhook, int64_t version, const absl::Status& status);
   void CountProbing(WebhookState& webhook);
 
   // How many deliveries may be queued in memory.

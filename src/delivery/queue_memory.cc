@@ -72,6 +72,7 @@ void QueueMemory::Release(Item* item) {
   }
   item->delivery.body.reset();
   item->retried.reset();
+  item->sent.reset();
   free_.push_back(item);
 }
 

@@ -44,6 +44,8 @@ struct Item {
   // What it counts towards the memory bound.
   size_t cost = 0;
   absl::Time start;
+  // The configuration that the attempt was made with.
+  std::shared_ptr<const Webhook> sent;
   // The attempt began while its webhook was probed.
   bool probe = false;
   bool busy = false;

@@ -40,7 +40,8 @@ struct WebhookState {
   absl::Duration held_until() const { return std::max(backoff_until, receiver_until); }
 
   const WebhookId id;
-  std::unique_ptr<const Webhook> config;
+  // Shared with the attempts that were made with it.
+  std::shared_ptr<const Webhook> config;
   // Made when it is first needed, and given up when many others were needed since.
   std::unique_ptr<RequestBuilder> requests;
   bool requests_listed = false;
@@ -64,8 +65,9 @@ struct WebhookState {
   absl::Duration read_again = -absl::InfiniteDuration();
   absl::Duration disable_again = -absl::InfiniteDuration();
 
-  // Why it is being disabled.
+  // Why it is being disabled, and the version that the reason was found with.
   std::string disable_reason;
+  int64_t disable_version = 0;
   bool disabling = false;
   bool disable_asked = false;
   bool deleted = false;

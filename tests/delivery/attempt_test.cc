@@ -1,5 +1,7 @@
 #include "src/delivery/attempt.h"
 
+#include <optional>
+
 #include "gtest/gtest.h"
 
 namespace postrider {
@@ -21,10 +23,17 @@ class AttemptTest : public testing::Test {
     result.retry_after = std::move(retry_after);
     result.body = "body";
     result.latency = absl::Milliseconds(7);
-    return Judge(webhook_, delivery_, start_, now_, std::move(result), 0.5);
+    return JudgeIt(std::move(result));
+  }
+
+  Verdict JudgeIt(TransferResult result) {
+    const Webhook& sent = sent_.has_value() ? *sent_ : webhook_;
+    return Judge(webhook_, {delivery_, sent, start_}, now_, std::move(result), 0.5);
   }
 
   Webhook webhook_;
+  // What the attempt was made with, when that is another.
+  std::optional<Webhook> sent_;
   OwedDelivery delivery_;
   absl::Time start_ = kNow;
   absl::Time now_ = kNow + absl::Seconds(1);
@@ -58,15 +67,61 @@ TEST_F(AttemptTest, WhatTheReceiverEchoesOfASecretIsNotKept) {
   TransferResult result;
   result.http_status = 401;
   result.body = "you sent Bearer topsecret";
-  const Verdict verdict = Judge(webhook_, delivery_, start_, now_, std::move(result), 0.5);
+  const Verdict verdict = JudgeIt(std::move(result));
   EXPECT_EQ(verdict.outcome.response_body, "you sent ***");
+}
+
+TEST_F(AttemptTest, AnEchoIsMaskedByWhatWasSentNotByWhatIsConfiguredNow) {
+  webhook_.headers = {{"Authorization", "Bearer the-new-one", false}};
+  sent_ = webhook_;
+  sent_->headers[0].value = "Bearer the-old-one";
+  TransferResult result;
+  result.http_status = 401;
+  result.body = "you sent Bearer the-old-one";
+  EXPECT_EQ(JudgeIt(std::move(result)).outcome.response_body, "you sent ***");
+}
+
+TEST_F(AttemptTest, AnAnswerSpeaksForTheReceiverThatWasAsked) {
+  TransferResult answer;
+  answer.http_status = 500;
+  TransferResult timeout;
+  timeout.error = TransferError::kTimeout;
+  const Webhook sent = webhook_;
+  const auto speaks = [&](auto change, const TransferResult& result) {
+    Webhook now = sent;
+    change(now);
+    return SpeaksFor(sent, now, result);
+  };
+  const auto more = [](Webhook& w) { w.max_concurrency = 99, w.version = 7; };
+  const auto moved = [](Webhook& w) { w.url = "http://elsewhere/"; };
+  const auto header = [](Webhook& w) { w.headers.push_back({"X-Key", "right", false}); };
+  const auto secret = [](Webhook& w) { w.secrets.push_back({"another"}); };
+  const auto longer = [](Webhook& w) { w.timeout += absl::Seconds(1); };
+  const auto shorter = [](Webhook& w) { w.timeout -= absl::Seconds(1); };
+  for (const TransferResult& result : {answer, timeout}) {
+    EXPECT_TRUE(speaks(more, result));
+    EXPECT_TRUE(speaks(shorter, result));
+    EXPECT_FALSE(speaks(moved, result));
+    EXPECT_FALSE(speaks(header, result));
+    EXPECT_FALSE(speaks(secret, result));
+  }
+  EXPECT_TRUE(speaks(longer, answer));
+  EXPECT_FALSE(speaks(longer, timeout)) << "with more time it may answer";
+}
+
+TEST_F(AttemptTest, WhatAnotherReceiverAskedForDoesNotDelay) {
+  sent_ = webhook_;
+  sent_->url = "http://before/";
+  const Verdict verdict = Answer(503, "86400");
+  EXPECT_FALSE(verdict.speaks);
+  EXPECT_EQ(verdict.outcome.next_due, now_ + absl::Seconds(5));
 }
 
 TEST_F(AttemptTest, NoAnswerTellsTheTransportsSentence) {
   TransferResult result;
   result.error = TransferError::kTls;
   result.message = "the certificate has expired";
-  const Verdict verdict = Judge(webhook_, delivery_, start_, now_, std::move(result), 0.5);
+  const Verdict verdict = JudgeIt(std::move(result));
   EXPECT_FALSE(verdict.success);
   EXPECT_EQ(verdict.outcome.error, "the certificate has expired");
   EXPECT_EQ(verdict.outcome.http_status, 0);

@@ -203,6 +203,9 @@ class World {
     h_.Configure(name, [this](Webhook& w) {
       if (OneIn(2)) w.enabled = !w.enabled;
       if (OneIn(2)) w.max_concurrency = 1 + Below(4);
+      if (OneIn(4)) {
+        w.url = absl::StrCat("http://moved", Below(3), "/", static_cast<int64_t>(w.id));
+      }
     });
   }
 

@@ -143,6 +143,8 @@ void BlockStopSignals() {
   const sigset_t signals = StopSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  // A file that may not grow is told by the write that finds out.
+  signal(SIGXFSZ, SIG_IGN);
 }
 
 ExitCode Serve(const ServerConfig& config) {

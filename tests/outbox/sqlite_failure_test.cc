@@ -1,7 +1,13 @@
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <cerrno>
 #include <string>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "src/outbox/sqlite/data_dir.h"
+#include "src/outbox/sqlite/full_disk.h"
 #include "src/outbox/sqlite/schema.h"
 #include "src/outbox/sqlite/sqlite_outbox.h"
 #include "tests/outbox/fault_vfs.h"
@@ -97,6 +103,49 @@ TEST_F(SqliteFailureTest, AFullDiskRefusesAndThenGoesOn) {
   EXPECT_EQ(again->delivery_count, 1);
   EXPECT_FALSE(fatal_.happened());
   EXPECT_EQ(outbox_->metrics().commit_failures.value(), 3u);
+}
+
+// The system says EFBIG then, as it says EDQUOT where a quota is used up: neither is a failed disk.
+TEST_F(SqliteFailureTest, AFileThatMayNotGrowIsAFullDiskToo) {
+  const auto hook = PutWebhook(*outbox_, "hook");
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+  auto* const handler = signal(SIGXFSZ, SIG_IGN);
+  // Less than the log of a large notification.
+  const rlimit low{.rlim_cur = size_t{1} << 20, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &low), 0);
+  const auto refused = PublishOne(*outbox_, "T", std::string(size_t{3} << 20, 'x'));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+  signal(SIGXFSZ, handler);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kResourceExhausted) << refused.status();
+  EXPECT_TRUE(PublishOne(*outbox_, "T", std::string(size_t{3} << 20, 'x')).ok());
+  EXPECT_EQ(Owed(hook->id), 1);
+  EXPECT_FALSE(fatal_.happened());
+}
+
+TEST(FullDiskTest, KnowsWhatIsAFullDisk) {
+  EXPECT_EQ(AsFullDisk(EDQUOT), ENOSPC);
+  EXPECT_EQ(AsFullDisk(EFBIG), ENOSPC);
+  EXPECT_EQ(AsFullDisk(ENOSPC), ENOSPC);
+  EXPECT_EQ(AsFullDisk(EIO), EIO);
+}
+
+// What is owed can be read, and is delivered as soon as its outcome can be recorded.
+TEST_F(SqliteFailureTest, ItStartsOnAFullDisk) {
+  const auto hook = PutWebhook(*outbox_, "hook");
+  ASSERT_TRUE(PublishOne(*outbox_).ok());
+  // The log stays, as after a crash.
+  FaultVfs::FailDatabaseWrites(true);
+  outbox_.reset();
+  ASSERT_TRUE(FileExists(dir_.File("outbox.db-wal")));
+  FaultVfs::FailWalWrites(true);
+  Reopen();
+  EXPECT_EQ(Owed(hook->id), 1);
+  EXPECT_EQ(PublishOne(*outbox_).status().code(), absl::StatusCode::kResourceExhausted);
+  FaultVfs::FailDatabaseWrites(false);
+  FaultVfs::FailWalWrites(false);
+  EXPECT_TRUE(PublishOne(*outbox_).ok());
+  EXPECT_FALSE(fatal_.happened());
 }
 
 TEST_F(SqliteFailureTest, MaintenanceRestsWhileTheDiskIsFull) {

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "src/outbox/sqlite/full_disk.h"
 #include "src/outbox/sqlite/schema.h"
 #include "src/outbox/sqlite/status_macros.h"
 
@@ -88,22 +89,27 @@ absl::Status EnsureDirectory(const std::string& directory) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<FileDescriptor> LockDirectory(const std::string& directory) {
+absl::StatusOr<DirectoryLock> LockDirectory(const std::string& directory) {
   const std::string path = directory + "/lock";
-  FileDescriptor file = OpenFile(path, O_RDWR | O_CREAT);
-  if (file.get() < 0) return ErrnoStatus("opening", path);
-  if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+  DirectoryLock lock;
+  lock.directory = OpenFile(directory, O_RDONLY | O_DIRECTORY);
+  if (lock.directory.get() < 0) return ErrnoStatus("opening", directory);
+  lock.file = OpenFile(path, O_RDWR | O_CREAT);
+  if (lock.file.get() < 0) return ErrnoStatus("opening", path);
+  for (const FileDescriptor* held : {&lock.directory, &lock.file}) {
+    if (flock(held->get(), LOCK_EX | LOCK_NB) == 0) continue;
     if (errno != EWOULDBLOCK) return ErrnoStatus("locking", path);
     return absl::FailedPreconditionError(absl::StrCat("the data directory ", directory,
-                                                      " is in use by ", Holder(file.get()),
+                                                      " is in use by ", Holder(lock.file.get()),
                                                       ": stop it, or name another data directory"));
   }
   const std::string pid = absl::StrCat(getpid(), "\n");
-  if (ftruncate(file.get(), 0) != 0 ||
-      pwrite(file.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) {
+  if ((ftruncate(lock.file.get(), 0) != 0 ||
+       pwrite(lock.file.get(), pid.data(), pid.size(), 0) != static_cast<ssize_t>(pid.size())) &&
+      AsFullDisk(errno) != ENOSPC) {
     return ErrnoStatus("writing", path);
   }
-  return file;
+  return lock;
 }
 
 bool FileExists(const std::string& path) {
@@ -163,7 +169,10 @@ absl::Status CheckDatabaseHeader(const std::string& path) {
 
 absl::StatusOr<uint64_t> DiskFreeBytes(const std::string& path) {
   struct statvfs info;
-  if (statvfs(path.c_str(), &info) != 0) return ErrnoStatus("asking for the free space of", path);
+  if (statvfs(path.c_str(), &info) != 0) {
+    return absl::UnknownError(
+        absl::StrCat("asking for the free space of ", path, ": ", std::strerror(errno)));
+  }
   return uint64_t{info.f_bavail} * info.f_frsize;
 }
 

@@ -28,10 +28,17 @@ class FileDescriptor {
 // Makes the directory, and those above it, for its owner alone; leaves one that exists as it is.
 absl::Status EnsureDirectory(const std::string& directory);
 
-// Holds the directory against other processes for as long as the descriptor is open: the file
-// `lock` in it, under flock(2), with the pid of its holder as text. FAILED_PRECONDITION, naming the
-// directory and the holder, when another process has it.
-absl::StatusOr<FileDescriptor> LockDirectory(const std::string& directory);
+// What holds a directory: itself, which nobody can put another in the place of while it is in use,
+// and the file `lock` in it, which older versions hold alone.
+struct DirectoryLock {
+  FileDescriptor directory;
+  FileDescriptor file;
+};
+
+// Holds the directory against other processes for as long as the descriptors are open, by flock(2).
+// The pid of the holder stands in `lock` as text, where there is room for it. FAILED_PRECONDITION,
+// naming the directory and the holder, when another process has it.
+absl::StatusOr<DirectoryLock> LockDirectory(const std::string& directory);
 
 bool FileExists(const std::string& path);
 // 0 when there is none.
@@ -45,7 +52,8 @@ absl::Status SyncPath(const std::string& path);
 // REQUIRES: no SQLite connection to it is open in this process.
 absl::Status CheckDatabaseHeader(const std::string& path);
 
-// The bytes that an unprivileged process may still write to the file system of `path`.
+// The bytes that an unprivileged process may still write to the file system of `path`. UNKNOWN when
+// the system does not tell.
 absl::StatusOr<uint64_t> DiskFreeBytes(const std::string& path);
 
 }  // namespace postrider

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "src/outbox/sqlite/full_disk.h"
 #include "src/outbox/sqlite/page_cache.h"
 #include "src/outbox/sqlite/status_macros.h"
 
@@ -28,18 +29,20 @@ const char* Data(std::string_view bytes) { return bytes.data() != nullptr ? byte
 absl::Status SqliteStatus(int code, const std::string& doing, const std::string& message) {
   const std::string text =
       absl::StrCat(doing, ": ", message, " (SQLite ", code, ", ", sqlite3_errstr(code), ")");
+  // The shared memory could not grow: the disk is full as well.
+  if (code == SQLITE_IOERR_SHMSIZE) return absl::ResourceExhaustedError(text);
   switch (code & 0xff) {
     case SQLITE_FULL:
       return absl::ResourceExhaustedError(text);
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED:
+      return absl::AbortedError(text);
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
       return absl::DataLossError(text);
     default:
-      break;
+      return absl::UnknownError(text);
   }
-  // The shared memory could not grow: the disk is full as well.
-  if (code == SQLITE_IOERR_SHMSIZE) return absl::ResourceExhaustedError(text);
-  return absl::UnknownError(text);
 }
 
 // ---- Statement
@@ -112,6 +115,7 @@ void Database::Closer::operator()(sqlite3* db) const {
 absl::StatusOr<Database> Database::Open(const std::string& path, Mode mode,
                                         const std::string& vfs) {
   InstallPageCache();
+  TellEveryFullDisk();
   // One thread at a time uses a connection, so it needs no mutex of its own.
   int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   if (mode == Mode::kReadOnly) flags |= SQLITE_OPEN_READONLY;
@@ -170,13 +174,18 @@ absl::Status Database::Rollback() {
   return Exec("ROLLBACK");
 }
 
-absl::StatusOr<CheckpointResult> Database::RunCheckpoint(Checkpoint mode) {
+absl::StatusOr<CheckpointResult> Database::RunCheckpoint(Checkpoint mode, OnBusy on_busy) {
   int how = SQLITE_CHECKPOINT_PASSIVE;
   if (mode == Checkpoint::kRestart) how = SQLITE_CHECKPOINT_RESTART;
   if (mode == Checkpoint::kTruncate) how = SQLITE_CHECKPOINT_TRUNCATE;
   CheckpointResult result;
+  Check(sqlite3_busy_handler(
+      db_.get(), [](void* waits, int) { return (*static_cast<OnBusy*>(waits))() ? 1 : 0; },
+      &on_busy));
   const int code = sqlite3_wal_checkpoint_v2(db_.get(), "main", how, &result.wal_pages,
                                              &result.checkpointed_pages);
+  // It takes the other handler's place.
+  Check(sqlite3_busy_timeout(db_.get(), kBusyTimeoutMs));
   if ((code & 0xff) == SQLITE_BUSY || (code & 0xff) == SQLITE_LOCKED) {
     result.busy = true;
   } else if (code != SQLITE_OK) {

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
@@ -15,9 +16,15 @@ struct sqlite3_stmt;
 
 namespace postrider {
 
-// The status of a failed SQLite call: RESOURCE_EXHAUSTED when the disk is full (the transaction can
-// be rolled back and tried again), DATA_LOSS when the file is corrupt or no database, UNKNOWN for
-// all else. `code` is the extended result code.
+// The status of a failed SQLite call:
+//
+//   RESOURCE_EXHAUSTED  the disk is full (also as full_disk.h has it): the transaction can be
+//                       rolled back and tried again.
+//   ABORTED             another process holds a lock that is needed: the same.
+//   DATA_LOSS           the file is corrupt, or no database.
+//   UNKNOWN             all else.
+//
+// `code` is the extended result code.
 absl::Status SqliteStatus(int code, const std::string& doing, const std::string& message);
 
 // Bytes that are bound as a BLOB instead of as TEXT.
@@ -116,7 +123,10 @@ class Database {
 
   // Rolls back what is open, if anything is: SQLite does so itself after some errors.
   absl::Status Rollback();
-  absl::StatusOr<CheckpointResult> RunCheckpoint(Checkpoint mode);
+  // Called when another connection stands in the way; false gives up. Not kept.
+  using OnBusy = absl::FunctionRef<bool()>;
+  // Waits for others as long as `on_busy` says so. kPassive waits for nobody.
+  absl::StatusOr<CheckpointResult> RunCheckpoint(Checkpoint mode, OnBusy on_busy);
   void CheckpointOnClose();
 
   // Rows that the last INSERT, UPDATE or DELETE changed.

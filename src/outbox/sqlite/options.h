@@ -2,12 +2,23 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "absl/time/time.h"
 #include "src/base/metrics.h"
 
 namespace postrider {
+
+// What an operator should hear of, beside the metrics.
+enum class OutboxNotice {
+  // A reader, which is none of the outbox's own, keeps the log from beginning anew: it grows.
+  kLogHeld,
+  // It no longer does.
+  kLogFree,
+  // Another process held the write lock for so long that writes were refused.
+  kWriteLockHeld,
+};
 
 struct SqliteOutboxOptions {
   // Made for its owner alone when it is not there. Holds outbox.db, its log, and the lock.
@@ -28,6 +39,8 @@ struct SqliteOutboxOptions {
   absl::Duration retention = absl::Hours(7 * 24);
   // How often the writer looks for maintenance when it has nothing to do.
   absl::Duration idle_interval = absl::Seconds(1);
+  // Called on the writer's thread, rarely; must be quick. May be empty. With the log's bytes.
+  std::function<void(OutboxNotice, int64_t)> on_notice;
   // A registered SQLite VFS; empty: the system's.
   std::string vfs;
 };
@@ -57,6 +70,8 @@ struct SqliteOutboxMetrics {
   Gauge queued_writes;
   Gauge queued_reads;
   Gauge wal_bytes;
+  // 1 while a reader of another process keeps the log from beginning anew.
+  Gauge log_held;
   Gauge file_bytes;
   // Without the pages that wait to be filled again.
   Gauge used_bytes;

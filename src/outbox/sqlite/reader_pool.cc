@@ -50,6 +50,7 @@ void ReaderPool::Loop(std::unique_ptr<ReadSession> session) {
       jobs.pop_front();
       ReportQueued();
     }
+    const RunningReads::Read running(running_);
     std::move(job)(session.get());
   }
 }

@@ -12,6 +12,7 @@
 #include "src/base/metrics.h"
 #include "src/base/mutex.h"
 #include "src/outbox/sqlite/read_session.h"
+#include "src/outbox/sqlite/running_reads.h"
 
 namespace postrider {
 
@@ -32,6 +33,8 @@ class ReaderPool {
   // bounds it, comes first: however many lists are asked for, deliveries are read.
   absl::Status Submit(Job& job, bool bounded);
 
+  RunningReads& running() { return running_; }
+
   // Takes no more, runs what waits, and ends the threads. Idempotent.
   void Close();
 
@@ -46,6 +49,7 @@ class ReaderPool {
 
   const size_t max_queued_;
   Gauge& queued_;
+  RunningReads running_;
 
   Mutex mutex_;
   CondVar submitted_;

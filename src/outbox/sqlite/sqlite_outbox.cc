@@ -86,11 +86,11 @@ class SqliteOutbox::Impl {
   const SqliteOutboxMetrics& metrics() const { return metrics_; }
 
  private:
-  Impl(FileDescriptor lock, uint64_t instance, OutboxListener* listener)
+  Impl(DirectoryLock lock, uint64_t instance, OutboxListener* listener)
       : lock_(std::move(lock)), ids_(instance), completion_(listener) {}
 
   // In the order of their making: the lock is let go last.
-  const FileDescriptor lock_;
+  const DirectoryLock lock_;
   const IdCodec ids_;
   SqliteOutboxMetrics metrics_;
   CompletionThread completion_;
@@ -103,7 +103,7 @@ absl::StatusOr<std::unique_ptr<SqliteOutbox::Impl>> SqliteOutbox::Impl::Open(
     OnFatal on_fatal) {
   RETURN_IF_ERROR(CheckOptions(options));
   RETURN_IF_ERROR(EnsureDirectory(options.data_directory));
-  ASSIGN_OR_RETURN(FileDescriptor lock, LockDirectory(options.data_directory));
+  ASSIGN_OR_RETURN(DirectoryLock lock, LockDirectory(options.data_directory));
   const std::string path = options.data_directory + "/outbox.db";
   if (!FileExists(path)) {
     const auto instance = static_cast<int64_t>(SecureRandom().Next()) & kInstanceMask;
@@ -117,10 +117,12 @@ absl::StatusOr<std::unique_ptr<SqliteOutbox::Impl>> SqliteOutbox::Impl::Open(
   for (int i = 0; i < options.reader_threads; ++i) {
     ASSIGN_OR_RETURN(sessions.emplace_back(), ReadSession::Open(path, options.vfs));
   }
+  ASSIGN_OR_RETURN(DataFiles files, DataFiles::Of(options.data_directory));
   std::unique_ptr<Impl> impl(new Impl(std::move(lock), static_cast<uint64_t>(instance), listener));
   impl->readers_ = std::make_unique<ReaderPool>(std::move(sessions), options.max_queued_reads,
                                                 impl->metrics_.queued_reads);
-  impl->writer_ = std::make_unique<Writer>(options, clock, std::move(session), impl->completion_,
+  impl->writer_ = std::make_unique<Writer>(options, clock, std::move(session), std::move(files),
+                                           impl->readers_->running(), impl->completion_,
                                            impl->metrics_, std::move(on_fatal));
   return impl;
 }

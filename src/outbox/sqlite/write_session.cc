@@ -54,7 +54,10 @@ absl::Status WriteSession::SetUp(absl::Duration retention) {
                             kWalBytesKept)));
   sqlite3_wal_hook(db_.handle(), OnWal, &wal_pages_);
   // Before anything is served: what a failed sync left in the kernel's cache is written again.
-  RETURN_IF_ERROR(Checkpoint(Database::Checkpoint::kTruncate).status());
+  // A full disk leaves it as it is, and what is owed can be read all the same.
+  const absl::Status emptied =
+      Checkpoint(Database::Checkpoint::kTruncate, [] { return false; }).status();
+  if (!emptied.ok() && !absl::IsResourceExhausted(emptied)) return emptied;
 
   ASSIGN_OR_RETURN(page_bytes_, db_.Int("PRAGMA page_size"));
   ASSIGN_OR_RETURN(webhook_reader_, WebhookReader::Create(db_));
@@ -205,15 +208,17 @@ absl::StatusOr<WriteSession::Size> WriteSession::ReadSize() {
   return size;
 }
 
-absl::StatusOr<CheckpointResult> WriteSession::Checkpoint(Database::Checkpoint mode) {
-  ASSIGN_OR_RETURN(const CheckpointResult result, db_.RunCheckpoint(mode));
+absl::StatusOr<CheckpointResult> WriteSession::Checkpoint(Database::Checkpoint mode,
+                                                          Database::OnBusy on_busy) {
+  ASSIGN_OR_RETURN(const CheckpointResult result, db_.RunCheckpoint(mode, on_busy));
   // The next commit begins the log anew when all of it was copied and nobody reads it.
   if (!result.busy) wal_pages_ = 0;
   return result;
 }
 
 absl::Status WriteSession::Finish() {
-  ASSIGN_OR_RETURN(const CheckpointResult result, Checkpoint(Database::Checkpoint::kTruncate));
+  ASSIGN_OR_RETURN(const CheckpointResult result,
+                   Checkpoint(Database::Checkpoint::kTruncate, [] { return false; }));
   if (!result.busy) db_.CheckpointOnClose();
   return absl::OkStatus();
 }

@@ -72,7 +72,7 @@ class WriteSession {
   // Pages in the write-ahead log after the last commit.
   int wal_pages() const { return wal_pages_; }
   int64_t page_bytes() const { return page_bytes_; }
-  absl::StatusOr<CheckpointResult> Checkpoint(Database::Checkpoint mode);
+  absl::StatusOr<CheckpointResult> Checkpoint(Database::Checkpoint mode, Database::OnBusy on_busy);
   // Empties the log, so that closing leaves one file.
   absl::Status Finish();
 

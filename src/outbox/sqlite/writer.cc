@@ -30,6 +30,12 @@ constexpr absl::Duration kGather = absl::Milliseconds(1);
 // the readers so that the log can begin anew.
 constexpr int kCheckpointPages = 4000;
 constexpr int kRestartPages = 4 * kCheckpointPages;
+// It waits for the outbox's own readers: in each of the checkpoint's two stages, and once more since
+// a read that began in between may hold the second. They take milliseconds.
+constexpr int kWaitsForReads = 3;
+constexpr absl::Duration kMaxWaitForReads = absl::Milliseconds(100);
+// After a reader of another process was in the way, whom it does not wait for.
+constexpr absl::Duration kRestartAgain = absl::Seconds(1);
 // How long nothing has come before the rest of the log is copied. When it is short, only after so
 // many idle intervals: a log that begins anew costs its first commit another sync, for which a lone
 // call would wait each time.
@@ -49,10 +55,13 @@ absl::Time ToMicrosecond(absl::Time time) { return absl::FromUnixMicros(absl::To
 }  // namespace
 
 Writer::Writer(const SqliteOutboxOptions& options, const Clock& clock,
-               std::unique_ptr<WriteSession> session, CompletionThread& completion,
-               SqliteOutboxMetrics& metrics, absl::AnyInvocable<void(absl::Status) &&> on_fatal)
+               std::unique_ptr<WriteSession> session, DataFiles files, RunningReads& reads,
+               CompletionThread& completion, SqliteOutboxMetrics& metrics,
+               absl::AnyInvocable<void(absl::Status) &&> on_fatal)
     : options_(options),
       clock_(clock),
+      files_(std::move(files)),
+      reads_(reads),
       completion_(completion),
       metrics_(metrics),
       queue_(options.max_queued_writes, options.max_queued_bytes),
@@ -174,6 +183,8 @@ size_t Writer::CommitSome(Writes& writes, size_t begin) {
 
 absl::Status Writer::RunTransaction(Writes& writes, size_t begin, size_t* end, Effects* effects) {
   RETURN_IF_ERROR(session_->Begin());
+  // What the system says here is no caller's answer.
+  RETURN_IF_ERROR(ReportSizes());
   WriteContext context{*session_, *effects, ToMicrosecond(clock_.Now()), Admission()};
   for (size_t i = begin; i < *end; ++i) {
     RETURN_IF_ERROR(writes[i]->Run(context));
@@ -185,7 +196,8 @@ absl::Status Writer::RunTransaction(Writes& writes, size_t begin, size_t* end, E
     const absl::Duration after = clock_.Monotonic();
     next_busy_slice_ = after + std::max(kMinBusyPause, kBusyShare * (after - before));
   }
-  return session_->Commit();
+  RETURN_IF_ERROR(session_->Commit());
+  return files_.CheckStoredIn();
 }
 
 bool Writer::MaintenanceDue() const {
@@ -204,6 +216,7 @@ absl::Status Writer::Maintain(absl::Time now, Effects* effects) {
 absl::Status Writer::ReportSizes() {
   const absl::Duration now = clock_.Monotonic();
   if (now >= next_disk_check_) {
+    RETURN_IF_ERROR(files_.CheckGuards());
     const absl::StatusOr<uint64_t> free = DiskFreeBytes(options_.data_directory);
     if (!free.ok()) return free.status();
     disk_free_bytes_ = *free;
@@ -220,7 +233,6 @@ absl::Status Writer::ReportSizes() {
 }
 
 absl::Status Writer::Admission() {
-  RETURN_IF_ERROR(ReportSizes());
   if (disk_free_bytes_ < options_.min_free_bytes) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "the disk of ", options_.data_directory, " has ", disk_free_bytes_ >> 20, " MiB left and ",
@@ -238,6 +250,12 @@ absl::Status Writer::Admission() {
 absl::Status Writer::Recover(absl::Status status) {
   metrics_.commit_failures.Add();
   const absl::Status rolled_back = session_->Rollback();
+  if (absl::IsAborted(status) && rolled_back.ok()) {
+    Notify(OutboxNotice::kWriteLockHeld);
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "another process holds the write lock of ", options_.data_directory,
+        "/outbox.db, nothing was stored: end that process and try again (", status.message(), ")"));
+  }
   if (status.code() == absl::StatusCode::kResourceExhausted && rolled_back.ok()) {
     next_maintenance_ = clock_.Monotonic() + kMaintenanceAgain;
     return absl::ResourceExhaustedError(absl::StrCat("the disk of ", options_.data_directory,
@@ -285,14 +303,17 @@ void Writer::Idle() {
     if (pages >= kShortLogPages || (pages > 0 && idle_intervals_ >= kShortLogIntervals)) {
       RunCheckpoint(Database::Checkpoint::kPassive);
     }
-    // The disk fills and empties without us.
-    ReportSizes().IgnoreError();
+    // The disk fills and empties without us, and the files may go.
+    const absl::Status status = ReportSizes();
+    if (status.ok() || absl::IsAborted(status)) return;
+    Recover(status).IgnoreError();
     return;
   }
   Effects effects;
   absl::Status status = session_->Begin();
   if (status.ok()) status = Maintain(ToMicrosecond(clock_.Now()), &effects);
   if (status.ok()) status = session_->Commit();
+  if (status.ok()) status = files_.CheckStoredIn();
   if (status.ok()) {
     Count(effects.counts());
     CheckpointWhenLarge();
@@ -303,14 +324,45 @@ void Writer::Idle() {
 }
 
 void Writer::CheckpointWhenLarge() {
+  // A commit has begun it anew: what a checkpoint says is not enough, since a reader of the last
+  // commit lets it copy all and holds the log all the same.
+  if (session_->wal_pages() < kCheckpointPages) SetLogHeld(false);
   if (failed_ || session_->wal_pages() < kCheckpointPages) return;
-  RunCheckpoint(session_->wal_pages() < kRestartPages ? Database::Checkpoint::kPassive
-                                                      : Database::Checkpoint::kRestart);
+  if (session_->wal_pages() >= kRestartPages && clock_.Monotonic() >= next_restart_) {
+    RestartLog();
+  } else {
+    RunCheckpoint(Database::Checkpoint::kPassive);
+  }
+}
+
+void Writer::RestartLog() {
+  RunCheckpoint(Database::Checkpoint::kRestart);
+  if (failed_ || session_->wal_pages() == 0) return;
+  next_restart_ = clock_.Monotonic() + kRestartAgain;
+  SetLogHeld(true);
+}
+
+void Writer::SetLogHeld(bool held) {
+  if (held == log_held_) return;
+  log_held_ = held;
+  metrics_.log_held.Set(held ? 1 : 0);
+  Notify(held ? OutboxNotice::kLogHeld : OutboxNotice::kLogFree);
+}
+
+void Writer::Notify(OutboxNotice notice) {
+  if (options_.on_notice) {
+    options_.on_notice(notice, session_->wal_pages() * session_->page_bytes());
+  }
 }
 
 void Writer::RunCheckpoint(Database::Checkpoint mode) {
   const absl::Duration start = clock_.Monotonic();
-  const absl::StatusOr<CheckpointResult> result = session_->Checkpoint(mode);
+  int waits = 0;
+  const absl::StatusOr<CheckpointResult> result = session_->Checkpoint(mode, [this, &waits] {
+    if (++waits > kWaitsForReads) return false;
+    reads_.Await(kMaxWaitForReads);
+    return true;
+  });
   metrics_.checkpoint_latency.Observe(absl::ToDoubleSeconds(clock_.Monotonic() - start));
   metrics_.checkpoints.Add();
   if (result.ok()) {

@@ -13,8 +13,10 @@
 #include "src/base/bounded_queue.h"
 #include "src/base/clock.h"
 #include "src/outbox/sqlite/completion.h"
+#include "src/outbox/sqlite/file_identity.h"
 #include "src/outbox/sqlite/options.h"
 #include "src/outbox/sqlite/pending_write.h"
+#include "src/outbox/sqlite/running_reads.h"
 #include "src/outbox/sqlite/write_session.h"
 
 namespace postrider {
@@ -23,16 +25,19 @@ namespace postrider {
 // the completion thread when it is on disk. Checkpoints and maintenance are its own affair: in idle
 // moments, and in a bounded share of its time when there are none.
 //
-// A disk that is full fails the transaction's writes with RESOURCE_EXHAUSTED and the writer goes
-// on. Any other failure is the end: all that waits and all that comes is answered UNKNOWN, and
-// `on_fatal` is called once, on the completion thread.
+// A disk that is full, or another process that holds the write lock, fails the transaction's
+// writes with RESOURCE_EXHAUSTED and the writer goes on. Any other failure is the end: all that
+// waits and all that comes is answered UNKNOWN, and `on_fatal` is called once, on the completion
+// thread. Files that were removed or replaced are such a failure: nothing is acknowledged that
+// could not be found again.
 //
 // Submit is thread-safe, Close is for the owner.
 class Writer {
  public:
   Writer(const SqliteOutboxOptions& options, const Clock& clock,
-         std::unique_ptr<WriteSession> session, CompletionThread& completion,
-         SqliteOutboxMetrics& metrics, absl::AnyInvocable<void(absl::Status) &&> on_fatal);
+         std::unique_ptr<WriteSession> session, DataFiles files, RunningReads& reads,
+         CompletionThread& completion, SqliteOutboxMetrics& metrics,
+         absl::AnyInvocable<void(absl::Status) &&> on_fatal);
   ~Writer() { Close(); }
 
   Writer(const Writer&) = delete;
@@ -66,12 +71,18 @@ class Writer {
   void Idle();
   void CheckpointWhenLarge();
   void RunCheckpoint(Database::Checkpoint mode);
+  // Begins the log anew, unless a reader of another process keeps it from that.
+  void RestartLog();
+  void SetLogHeld(bool held);
+  void Notify(OutboxNotice notice);
   absl::Duration IdleTimeout() const;
 
   void Count(const TransactionCounts& counts);
 
   const SqliteOutboxOptions options_;
   const Clock& clock_;
+  const DataFiles files_;
+  RunningReads& reads_;
   CompletionThread& completion_;
   SqliteOutboxMetrics& metrics_;
   BoundedQueue<std::unique_ptr<PendingWrite>> queue_;
@@ -90,6 +101,9 @@ class Writer {
   absl::Duration next_busy_slice_ = -absl::InfiniteDuration();
   // And until then in any case: the disk was full.
   absl::Duration next_maintenance_ = -absl::InfiniteDuration();
+  // A reader of another process holds the log: it is not asked for again before then.
+  bool log_held_ = false;
+  absl::Duration next_restart_ = -absl::InfiniteDuration();
   // Those that have passed since the last write.
   int idle_intervals_ = 0;
 

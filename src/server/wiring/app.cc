@@ -53,6 +53,26 @@ std::variant<std::vector<Cidr>, Failure> ParseNetworks(const std::vector<std::st
   return networks;
 }
 
+void LogNotice(OutboxNotice notice, int64_t log_bytes) {
+  const std::string bytes = absl::StrCat(log_bytes);
+  switch (notice) {
+    case OutboxNotice::kLogHeld:
+      Log(LogLevel::kWarn,
+          "the outbox's log grows, since a reader keeps it from beginning anew: see which other "
+          "process has outbox.db open, and end it",
+          {{"log_bytes", bytes}});
+      break;
+    case OutboxNotice::kLogFree:
+      Log(LogLevel::kInfo, "the outbox's log has begun anew: the reader is gone");
+      break;
+    case OutboxNotice::kWriteLockHeld:
+      Log(LogLevel::kWarn,
+          "writes were refused, since another process holds the outbox's write lock: see which one "
+          "has outbox.db open, and end it");
+      break;
+  }
+}
+
 SqliteOutboxOptions OutboxOptions(const ServerConfig& config) {
   SqliteOutboxOptions options;
   options.data_directory = config.data_dir;
@@ -60,6 +80,7 @@ SqliteOutboxOptions OutboxOptions(const ServerConfig& config) {
   options.min_free_bytes = config.min_free_bytes;
   options.max_queued_bytes = static_cast<size_t>(config.max_queue_bytes);
   options.retention = config.retention;
+  options.on_notice = LogNotice;
   return options;
 }
 

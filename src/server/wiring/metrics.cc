@@ -34,6 +34,8 @@ void AddOutboxMetrics(const SqliteOutboxMetrics& m, MetricsPage* page) {
   gauge("queued_writes", "Writes that wait for the disk.", m.queued_writes);
   gauge("queued_reads", "Reads that wait for a reader.", m.queued_reads);
   gauge("wal_bytes", "Size of the write-ahead log.", m.wal_bytes);
+  gauge("log_held", "1 while a reader of another process keeps the log from beginning anew.",
+        m.log_held);
   gauge("file_bytes", "Size of the database file.", m.file_bytes);
   gauge("used_bytes", "The part of it that is in use.", m.used_bytes);
   gauge("disk_free_bytes", "Room left on the disk.", m.disk_free_bytes);

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "src/delivery/masking.h"
 #include "src/delivery/retry.h"
 #include "src/delivery/retry_after.h"
-#include "src/delivery/webhook_check.h"
 
 namespace postrider {
 namespace {
@@ -47,8 +47,9 @@ void JudgeFailure(const Webhook& webhook, const MadeAttempt& made, absl::Time no
   verdict.delay = std::max(RetryDelay(policy, outcome.budget_attempts, uniform),
                            verdict.retry_after.value_or(absl::ZeroDuration()));
   // What a receiver echoes is kept, and shown to whoever may read deliveries.
-  outcome.error = MaskEchoes(made.sent.headers, ErrorOf(result));
-  outcome.response_body = MaskEchoes(made.sent.headers, std::move(result.body));
+  const EchoMasker masker(made.sent.headers);
+  outcome.error = masker.Mask(ErrorOf(result), /*cut=*/false);
+  outcome.response_body = masker.Mask(std::move(result.body), result.body_truncated);
   const absl::Time next = now + verdict.delay;
   const bool spent = policy.max_attempts > 0 && outcome.budget_attempts >= policy.max_attempts;
   if (spent || next > outcome.budget_start + policy.max_age) {

@@ -8,13 +8,9 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_replace.h"
 
 namespace postrider {
 namespace {
-
-constexpr size_t kMinMaskedBytes = 6;
-constexpr char kMaskedText[] = "***";
 
 absl::Status Bad(const char* what) { return absl::InvalidArgumentError(what); }
 
@@ -149,48 +145,6 @@ bool IsReservedHeader(std::string_view name) {
   const std::string lower = Lower(name);
   return lower == "host" || lower == "content-length" || lower == "transfer-encoding" ||
          lower == "connection" || lower == "expect" || lower.rfind("webhook-", 0) == 0;
-}
-
-bool IsAlwaysSensitive(std::string_view name) {
-  const std::string lower = Lower(name);
-  const auto has = [&](const char* part) { return lower.find(part) != std::string::npos; };
-  return lower == "authorization" || lower == "proxy-authorization" || lower == "cookie" ||
-         has("key") || has("token") || has("secret");
-}
-
-std::string DisplayValue(const Header& header) {
-  if (header.sensitive || IsAlwaysSensitive(header.name)) return std::string(kMaskedValue);
-  return header.value;
-}
-
-std::string MaskEchoes(const std::vector<Header>& headers, std::string text) {
-  std::vector<std::string_view> secrets;
-  for (const Header& header : headers) {
-    if (!header.sensitive && !IsAlwaysSensitive(header.name)) continue;
-    const std::string_view value = header.value;
-    secrets.push_back(value);
-    // Of credentials, what follows the scheme is echoed alone, too.
-    if (const size_t space = value.find(' '); space != value.npos) {
-      secrets.push_back(value.substr(space + 1));
-    }
-  }
-  std::erase_if(secrets, [](std::string_view secret) { return secret.size() < kMinMaskedBytes; });
-  // One that begins another must not tear it up.
-  std::sort(secrets.begin(), secrets.end(),
-            [](std::string_view a, std::string_view b) { return a.size() > b.size(); });
-  for (const std::string_view secret : secrets) {
-    text =
-        absl::StrReplaceAll(text, {{absl::string_view(secret.data(), secret.size()), kMaskedText}});
-  }
-  // The text may have been cut short in the middle of one.
-  for (const std::string_view secret : secrets) {
-    for (size_t size = std::min(secret.size(), text.size()); size >= kMinMaskedBytes; --size) {
-      if (std::string_view(text).substr(text.size() - size) != secret.substr(0, size)) continue;
-      text.replace(text.size() - size, size, kMaskedText);
-      break;
-    }
-  }
-  return text;
 }
 
 std::vector<WebhookFault> CheckWebhookRequest(const std::string& url,

@@ -52,19 +52,4 @@ std::vector<WebhookFault> CheckWebhookRequest(const std::string& url,
 // Transfer-Encoding, Connection, Expect and webhook-*.
 bool IsReservedHeader(std::string_view name);
 
-// A header whose value is never shown, whether its owner marks it or not: Authorization,
-// Proxy-Authorization, Cookie, and names with key, token or secret in them.
-bool IsAlwaysSensitive(std::string_view name);
-
-// What is shown instead of a sensitive value.
-inline constexpr std::string_view kMaskedValue = "***";
-
-// The value is the header's, or the mask when the header is sensitive.
-std::string DisplayValue(const Header& header);
-
-// The text with every sensitive header value in it masked: what a receiver echoes must not show
-// what is never shown, nor the part of it that is cut off at the text's end. Values under 6 bytes
-// are no secrets, and masking them would tear up the text.
-std::string MaskEchoes(const std::vector<Header>& headers, std::string text);
-
 }  // namespace postrider

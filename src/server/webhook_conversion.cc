@@ -14,6 +14,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "src/delivery/masking.h"
 #include "src/delivery/webhook_check.h"
 #include "src/server/errors.h"
 #include "src/server/handler.h"

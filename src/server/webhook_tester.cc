@@ -7,8 +7,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "src/delivery/masking.h"
 #include "src/delivery/request.h"
-#include "src/delivery/webhook_check.h"
 #include "src/server/errors.h"
 #include "src/server/text.h"
 #include "src/server/time_conversion.h"
@@ -46,24 +46,25 @@ class TestEnding {
   std::atomic<int>* under_way_;
 };
 
-std::string LocationOf(const TransferResult& result) {
+std::string LocationOf(const TransferResult& result, const EchoMasker& masker) {
   for (const HttpHeader& header : result.response_headers) {
     if (absl::EqualsIgnoreCase(header.name, "location")) {
-      return absl::StrCat(" to ", Quoted(header.value));
+      // Before it is cut short.
+      return absl::StrCat(" to ", Quoted(masker.Mask(header.value, /*cut=*/false)));
     }
   }
   return "";
 }
 
 // What an answer other than 200 means, and what to do about it.
-std::string Advice(const TransferResult& result) {
+std::string Advice(const TransferResult& result, const EchoMasker& masker) {
   const int status = result.http_status;
   if (status > 200 && status < 300) {
     return "that is a success, but a webhook is valid only when the test request is answered by "
            "exactly 200: have the receiver answer 200";
   }
   if (status >= 300 && status < 400) {
-    return absl::StrCat("it redirects", LocationOf(result),
+    return absl::StrCat("it redirects", LocationOf(result, masker),
                         ", and redirects are not followed: configure the URL that it leads to");
   }
   switch (status) {
@@ -88,13 +89,13 @@ std::string Advice(const TransferResult& result) {
   return "that is no final answer: have the receiver answer 200";
 }
 
-std::string ErrorSentence(const TransferResult& result) {
+std::string ErrorSentence(const TransferResult& result, const EchoMasker& masker) {
   if (result.error != TransferError::kNone) {
     return result.message.empty() ? "the receiver did not answer: see that it can be reached"
-                                  : ToUtf8(result.message);
+                                  : ToUtf8(masker.Mask(result.message, /*cut=*/false));
   }
   if (result.http_status == 200) return "";
-  return absl::StrCat("the receiver answered ", result.http_status, ": ", Advice(result));
+  return absl::StrCat("the receiver answered ", result.http_status, ": ", Advice(result, masker));
 }
 
 bool IsSensitive(const Webhook& webhook, const std::string& name) {
@@ -125,14 +126,15 @@ void FillRequest(const Webhook& webhook, const TransferRequest& request,
   }
 }
 
-void FillResponse(const Webhook& webhook, const TransferResult& result, v1::HttpResponse* proto) {
+void FillResponse(const EchoMasker& masker, const TransferResult& result,
+                  v1::HttpResponse* proto) {
   proto->set_status(result.http_status);
   for (const HttpHeader& header : result.response_headers) {
     v1::Header* added = proto->add_headers();
     added->set_name(ToUtf8(header.name));
-    added->set_value(ToUtf8(MaskEchoes(webhook.headers, header.value)));
+    added->set_value(ToUtf8(masker.Mask(header.value, /*cut=*/false)));
   }
-  proto->set_body(ToUtf8(MaskEchoes(webhook.headers, result.body)));
+  proto->set_body(ToUtf8(masker.Mask(result.body, result.body_truncated)));
   proto->set_body_truncated(result.body_truncated);
 }
 
@@ -140,13 +142,14 @@ void FillResponse(const Webhook& webhook, const TransferResult& result, v1::Http
 
 v1::ValidationResult DescribeTest(const Webhook& webhook, const TransferRequest& request,
                                   const TransferResult& result) {
+  const EchoMasker masker(webhook.headers);
   v1::ValidationResult proto;
   proto.set_valid(result.error == TransferError::kNone && result.http_status == 200);
   proto.set_http_status(result.error == TransferError::kNone ? result.http_status : 0);
-  proto.set_error(MaskEchoes(webhook.headers, ErrorSentence(result)));
+  proto.set_error(ErrorSentence(result, masker));
   FillRequest(webhook, request, result, proto.mutable_request());
   if (result.error == TransferError::kNone) {
-    FillResponse(webhook, result, proto.mutable_response());
+    FillResponse(masker, result, proto.mutable_response());
   }
   *proto.mutable_latency() = ToProto(result.latency);
   return proto;

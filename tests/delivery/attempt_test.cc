@@ -68,7 +68,7 @@ TEST_F(AttemptTest, WhatTheReceiverEchoesOfASecretIsNotKept) {
   result.http_status = 401;
   result.body = "you sent Bearer topsecret";
   const Verdict verdict = JudgeIt(std::move(result));
-  EXPECT_EQ(verdict.outcome.response_body, "you sent ***");
+  EXPECT_EQ(verdict.outcome.response_body, "you sent Bearer ***");
 }
 
 TEST_F(AttemptTest, AnEchoIsMaskedByWhatWasSentNotByWhatIsConfiguredNow) {
@@ -78,7 +78,7 @@ TEST_F(AttemptTest, AnEchoIsMaskedByWhatWasSentNotByWhatIsConfiguredNow) {
   TransferResult result;
   result.http_status = 401;
   result.body = "you sent Bearer the-old-one";
-  EXPECT_EQ(JudgeIt(std::move(result)).outcome.response_body, "you sent ***");
+  EXPECT_EQ(JudgeIt(std::move(result)).outcome.response_body, "you sent Bearer ***");
 }
 
 TEST_F(AttemptTest, AnAnswerSpeaksForTheReceiverThatWasAsked) {

@@ -180,36 +180,5 @@ TEST(CheckWebhookRequestTest, BoundsAreExact) {
                      "are allowed"}}));
 }
 
-TEST(SensitiveTest, WhatIsEchoedIsMasked) {
-  const std::vector<Header> headers = {{"X-Team", "visible-team", false},
-                                       {"X-Pin", "hidden-pin", true},
-                                       {"Authorization", "Bearer topsecret", false},
-                                       {"X-Short-Token", "short", false}};
-  EXPECT_EQ(MaskEchoes(headers, "visible-team hidden-pin Bearer topsecret short hidden-pin"),
-            "visible-team *** *** short ***");
-  EXPECT_EQ(MaskEchoes({}, "text"), "text");
-  EXPECT_EQ(MaskEchoes(headers, "no such token: topsecret"), "no such token: ***");
-  EXPECT_EQ(MaskEchoes(headers, "cut short: Bearer tops"), "cut short: ***");
-  EXPECT_EQ(MaskEchoes({{"X-Key", "secret1", true}, {"X-Key-2", "secret12345", true}},
-                       "secret12345 secret1"),
-            "*** ***");
-}
-
-TEST(SensitiveTest, AlwaysForCredentials) {
-  for (const char* name : {"Authorization", "PROXY-AUTHORIZATION", "cookie", "X-Api-Key", "apikey",
-                           "X-Auth-Token", "Client-Secret", "TOKENS", "monkey"}) {
-    EXPECT_TRUE(IsAlwaysSensitive(name)) << name;
-  }
-  for (const char* name : {"X-Team", "Content-Type", "Set-Cookie2", "Authorization-Info", ""}) {
-    EXPECT_FALSE(IsAlwaysSensitive(name)) << name;
-  }
-}
-
-TEST(SensitiveTest, IsMasked) {
-  EXPECT_EQ(DisplayValue({"X-Team", "blue", false}), "blue");
-  EXPECT_EQ(DisplayValue({"X-Team", "blue", true}), "***");
-  EXPECT_EQ(DisplayValue({"Authorization", "Bearer x", false}), "***");
-}
-
 }  // namespace
 }  // namespace postrider

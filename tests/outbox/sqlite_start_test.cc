@@ -11,6 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "src/base/clock.h"
+#include "src/outbox/sqlite/data_dir.h"
 #include "src/outbox/sqlite/delivery_spans.h"
 #include "src/outbox/sqlite/schema.h"
 #include "src/outbox/sqlite/sqlite_outbox.h"
@@ -204,6 +205,7 @@ TEST_F(SqliteStartTest, AFileWithoutSpansIsBroughtUpToDate) {
       " backoff_multiplier, max_backoff_us, max_age_us, max_attempts, timeout_us, max_concurrency,"
       " rate_per_second, rate_burst, delivery_order, validation_state, '', NULL, create_us,"
       " update_us, version, 1 FROM webhook;"
+      "ALTER TABLE meta DROP COLUMN in_use;"
       "DROP TABLE delivery_span;"
       "CREATE INDEX delivery_by_webhook ON delivery (webhook_id, id);"
       "PRAGMA user_version = 1");
@@ -237,6 +239,32 @@ TEST_F(SqliteStartTest, WhatAnInterruptedCreationLeftIsReplaced) {
   WriteFile(dir_.File("outbox.db.new-wal"), "half");
   { ASSERT_TRUE(Open().ok()); }
   EXPECT_EQ(Snapshot(dir_.path()).size(), 1u);
+}
+
+// As a backup that lacks the log of a server that was killed.
+TEST_F(SqliteStartTest, ADatabaseWhoseLogIsMissingIsRefused) {
+  ScratchDir copy;
+  {
+    const auto outbox = OpenOutbox(TestOptions(dir_.path()), SystemClock());
+    ASSERT_TRUE(PutWebhook(*outbox, "hook").ok());
+    ASSERT_TRUE(PublishOne(*outbox).ok());
+    std::filesystem::copy(dir_.path(), copy.path(),
+                          std::filesystem::copy_options::overwrite_existing);
+  }
+  // With its log it is taken; without a log, and closed in good order, too.
+  { ASSERT_TRUE(SqliteOutbox::Open(TestOptions(copy.path()), SystemClock(), nullptr, nullptr).ok()); }
+  ASSERT_FALSE(FileExists(copy.File("outbox.db-wal")));
+  {
+    const auto outbox = OpenOutbox(TestOptions(copy.path()), SystemClock());
+    std::filesystem::copy_file(copy.File("outbox.db"), db(),
+                               std::filesystem::copy_options::overwrite_existing);
+  }
+  const absl::Status status = ExpectRefused();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("outbox.db-wal is missing"));
+  // As the sentence says.
+  WriteFile(dir_.File("outbox.db-wal"), "");
+  EXPECT_TRUE(Open().ok());
 }
 
 TEST_F(SqliteStartTest, ALogWithoutItsDatabaseIsRefused) {

@@ -12,6 +12,8 @@
 namespace postrider {
 namespace {
 
+// Since this one a file says whether a log belongs to it.
+constexpr int kInUseVersion = 3;
 constexpr int64_t kMaxQuickCheckBytes = int64_t{64} << 20;
 
 constexpr char kFirstSchema[] = R"sql(
@@ -133,9 +135,15 @@ SET deleted_us = max(deleted_us, (SELECT ifnull(max(id), 0) >> 20 FROM delivery)
 WHERE deleted_us IS NOT NULL;
 )sql";
 
+constexpr char kVersion3[] = R"sql(
+-- 1 while a write-ahead log belongs to the file.
+ALTER TABLE meta ADD COLUMN in_use INTEGER NOT NULL DEFAULT 0;
+)sql";
+
 constexpr Migration kMigrations[] = {
     {1, kFirstSchema},
     {2, kSpans},
+    {3, kVersion3},
 };
 
 absl::Status Apply(Database& db, const Migration& migration) {
@@ -158,19 +166,32 @@ absl::Status Fill(const std::string& path, int64_t instance, const std::string& 
       db.Exec(absl::StrCat("PRAGMA page_size = 4096;", "PRAGMA auto_vacuum = INCREMENTAL;",
                            "PRAGMA application_id = ", kApplicationId)));
   for (const Migration& migration : Migrations()) RETURN_IF_ERROR(Apply(db, migration));
-  RETURN_IF_ERROR(db.Exec(absl::StrCat("INSERT INTO meta VALUES (1, ", instance, ", 0, 0)")));
+  RETURN_IF_ERROR(db.Exec(
+      absl::StrCat("INSERT INTO meta (id, instance, last_notification_id, last_delivery_id)"
+                   " VALUES (1, ",
+                   instance, ", 0, 0)")));
   RETURN_IF_ERROR(db.Exec("PRAGMA journal_mode = WAL"));
   db.CheckpointOnClose();
   return absl::OkStatus();
 }
 
 // OK when the file can be used by this binary. Changes nothing.
-absl::Status CheckUsable(Database& db, const std::string& path, int known_version) {
+absl::Status CheckUsable(Database& db, const std::string& path, int known_version, bool has_log) {
   ASSIGN_OR_RETURN(const int64_t version, db.Int("PRAGMA user_version"));
   if (version > known_version) {
     return absl::FailedPreconditionError(absl::StrCat(
         path, " has schema version ", version, ", but this binary knows versions up to ",
         known_version, ": use the newer binary that wrote it; the file was left as it is"));
+  }
+  if (version >= kInUseVersion && !has_log) {
+    ASSIGN_OR_RETURN(const int64_t in_use, db.Int("SELECT in_use FROM meta"));
+    if (in_use != 0) {
+      return absl::DataLossError(absl::StrCat(
+          "its last server was not stopped in good order, and its write-ahead log ", path,
+          "-wal is missing, in which may be what was acknowledged last (if another program, such "
+          "as sqlite3, has opened the file since then, nothing is missing; to start with what is "
+          "there, make an empty ", path, "-wal)"));
+    }
   }
   ASSIGN_OR_RETURN(const int64_t pages, db.Int("PRAGMA page_count"));
   ASSIGN_OR_RETURN(const int64_t page_size, db.Int("PRAGMA page_size"));
@@ -212,7 +233,7 @@ absl::StatusOr<Database> OpenDatabase(const std::string& path, const std::string
   absl::Status status;
   {
     ASSIGN_OR_RETURN(Database db, Database::Open(path, Database::Mode::kReadWrite, vfs));
-    status = CheckUsable(db, path, migrations.back().version);
+    status = CheckUsable(db, path, migrations.back().version, had_wal);
     if (status.ok()) {
       ASSIGN_OR_RETURN(const int64_t version, db.Int("PRAGMA user_version"));
       // Else each page that a migration frees is written once more, as zeros: Debian's SQLite has

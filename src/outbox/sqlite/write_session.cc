@@ -58,6 +58,8 @@ absl::Status WriteSession::SetUp(absl::Duration retention) {
   const absl::Status emptied =
       Checkpoint(Database::Checkpoint::kTruncate, [] { return false; }).status();
   if (!emptied.ok() && !absl::IsResourceExhausted(emptied)) return emptied;
+  const absl::Status marked = SetInUse(true);
+  if (!marked.ok() && !absl::IsResourceExhausted(marked)) return marked;
 
   ASSIGN_OR_RETURN(page_bytes_, db_.Int("PRAGMA page_size"));
   ASSIGN_OR_RETURN(webhook_reader_, WebhookReader::Create(db_));
@@ -216,7 +218,17 @@ absl::StatusOr<CheckpointResult> WriteSession::Checkpoint(Database::Checkpoint m
   return result;
 }
 
+absl::Status WriteSession::SetInUse(bool in_use) {
+  ASSIGN_OR_RETURN(const int64_t is, db_.Int("SELECT in_use FROM meta"));
+  if (is == (in_use ? 1 : 0)) return absl::OkStatus();
+  RETURN_IF_ERROR(db_.Exec(absl::StrCat("UPDATE meta SET in_use = ", in_use ? 1 : 0)));
+  // Into the file itself: it is asked for when there is no log.
+  return Checkpoint(Database::Checkpoint::kTruncate, [] { return false; }).status();
+}
+
 absl::Status WriteSession::Finish() {
+  // If it fails the log stays, as the file says.
+  RETURN_IF_ERROR(SetInUse(false));
   ASSIGN_OR_RETURN(const CheckpointResult result,
                    Checkpoint(Database::Checkpoint::kTruncate, [] { return false; }));
   if (!result.busy) db_.CheckpointOnClose();

@@ -81,6 +81,8 @@ class WriteSession {
 
   absl::Status SetUp(absl::Duration retention);
   absl::Status LoadRoutes();
+  // Has the file say whether a log belongs to it: one that is missing is noticed then.
+  absl::Status SetInUse(bool in_use);
   absl::StatusOr<int64_t> TenantId(const std::string& tenant);
 
   Database db_;

@@ -1,6 +1,7 @@
 #include "src/delivery/request.h"
 
 #include <algorithm>
+#include <functional>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -23,7 +24,9 @@ std::shared_ptr<const HttpTarget> MakeTarget(const Webhook& webhook) {
 }  // namespace
 
 RequestBuilder::RequestBuilder(const Webhook& webhook, const std::string& version)
-    : target_(MakeTarget(webhook)), signer_(webhook.secrets) {
+    : target_(MakeTarget(webhook)),
+      share_(std::hash<std::string>()(webhook.tenant)),
+      signer_(webhook.secrets) {
   for (HttpHeader& header : std::vector<HttpHeader>{{"Content-Type", "application/json"},
                                                     {"User-Agent", "postrider/" + version}}) {
     const bool replaced = std::any_of(
@@ -37,6 +40,7 @@ TransferRequest RequestBuilder::Build(std::string_view id, absl::Time now,
                                       std::shared_ptr<const std::string> body) {
   TransferRequest request;
   request.target = target_;
+  request.share = share_;
   request.headers.reserve(common_.size() + 3);
   request.headers = common_;
   request.headers.push_back({"webhook-id", std::string(id)});

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -35,6 +36,8 @@ class RequestBuilder {
   std::shared_ptr<const HttpTarget> target_;
   // Content-Type and User-Agent, as far as they are Postrider's.
   std::vector<HttpHeader> common_;
+  // The tenant's.
+  uint64_t share_;
   Signer signer_;
 };
 

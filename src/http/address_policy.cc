@@ -154,6 +154,22 @@ std::string IpAddress::ToString() const {
   return text;
 }
 
+uint32_t IpAddress::ToSockaddr(uint16_t port, sockaddr_storage* storage) const {
+  std::memset(storage, 0, sizeof *storage);
+  if (is_v6) {
+    auto* const v6 = reinterpret_cast<sockaddr_in6*>(storage);
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons(port);
+    std::memcpy(&v6->sin6_addr, bytes.data(), sizeof v6->sin6_addr);
+    return sizeof *v6;
+  }
+  auto* const v4 = reinterpret_cast<sockaddr_in*>(storage);
+  v4->sin_family = AF_INET;
+  v4->sin_port = htons(port);
+  std::memcpy(&v4->sin_addr, bytes.data(), sizeof v4->sin_addr);
+  return sizeof *v4;
+}
+
 absl::StatusOr<Cidr> Cidr::Parse(std::string_view text) {
   const size_t slash = text.find('/');
   Cidr cidr;

@@ -4,16 +4,18 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 struct sockaddr;
+struct sockaddr_storage;
 
 namespace postrider {
 
-// An IP address and port, as a socket takes it.
+// An IP address.
 struct IpAddress {
   // IPv4 addresses use the first four bytes.
   std::array<uint8_t, 16> bytes{};
@@ -24,8 +26,14 @@ struct IpAddress {
   // "192.0.2.1", "2001:db8::1"; no brackets.
   static absl::StatusOr<IpAddress> Parse(std::string_view text);
   std::string ToString() const;
+  // As a socket takes it; returns how long that is.
+  uint32_t ToSockaddr(uint16_t port, sockaddr_storage* storage) const;
 
   bool operator==(const IpAddress&) const = default;
+  template <typename H>
+  friend H AbslHashValue(H state, const IpAddress& address) {
+    return H::combine(std::move(state), address.bytes, address.is_v6);
+  }
 };
 
 // "127.0.0.0/8", "::1/128", or an address alone.

@@ -59,6 +59,8 @@ class CurlTransport final : public Transport, EventLoop::Timed, CurlSocketOwner 
 
     CurlHandle handle;
     Done done;
+    uint64_t share = 0;
+    bool looked_on = false;
     absl::Duration start;
     absl::Duration deadline;
     // Which of the target's addresses is tried, and how many were.
@@ -178,6 +180,8 @@ CurlTransport::Transfer* CurlTransport::NewTransfer(TransferRequest request, Don
     transfer = std::make_unique<Transfer>(policy_, options_, static_cast<CurlSocketOwner&>(*this));
   }
   if (target == nullptr) target = TargetOf(request.target);
+  transfer->share = request.share;
+  transfer->looked_on = request.capture;
   transfer->handle.Prepare(std::move(target), std::move(request));
   transfer->done = std::move(done);
   transfer->start = clock_.Monotonic();
@@ -210,13 +214,14 @@ void CurlTransport::Resolve(Transfer* transfer) {
               absl::StrCat("the URL ", target.target->url, " names no host; correct it"));
     return;
   }
-  if (const Resolver::Answer* const known = resolver_.Lookup(target.host)) {
+  const Resolver::Answer* const known = resolver_.Lookup(target.host);
+  if (known != nullptr && (known->ok() || !transfer->looked_on)) {
     OnResolved(transfer, *known);
     return;
   }
   const auto key = std::make_pair(transfer->deadline, ++last_resolving_);
   resolving_.emplace(key, transfer);
-  resolver_.Resolve(target.host, [this, key](const Resolver::Answer& answer) {
+  resolver_.Resolve(target.host, transfer->share, [this, key](const Resolver::Answer& answer) {
     const auto it = resolving_.find(key);
     if (it == resolving_.end()) return;
     Transfer* const waiting = it->second;
@@ -227,6 +232,10 @@ void CurlTransport::Resolve(Transfer* transfer) {
 
 void CurlTransport::OnResolved(Transfer* transfer, const Resolver::Answer& answer) {
   CurlTarget& target = *transfer->handle.shared_target();
+  if (absl::IsResourceExhausted(answer.status())) {
+    EndUnsent(transfer, TransferError::kNoResources, std::string(answer.status().message()));
+    return;
+  }
   if (!answer.ok()) {
     metrics_.resolve_failures.Add();
     EndUnsent(transfer, TransferError::kResolve, std::string(answer.status().message()));
@@ -258,8 +267,16 @@ void CurlTransport::GiveUpResolving() {
 }
 
 void CurlTransport::EndUnresolved(Transfer* transfer) {
-  metrics_.resolve_failures.Add();
   const CurlTarget& target = *transfer->handle.target();
+  if (resolver_.WaitsForTurn(target.host)) {
+    EndUnsent(transfer, TransferError::kNoResources,
+              absl::StrCat("the address of ", target.host, " was not looked up within ",
+                           absl::FormatDuration(target.target->timeout),
+                           ", since other lookups wait for their answers; check this machine's DNS "
+                           "(/etc/resolv.conf)"));
+    return;
+  }
+  metrics_.resolve_failures.Add();
   EndUnsent(transfer, TransferError::kTimeout,
             absl::StrCat("no name server told the address of ", target.host, " within ",
                          absl::FormatDuration(target.target->timeout),

@@ -1,50 +1,34 @@
 #include "src/http/resolver.h"
 
-#include <ares.h>
 #include <arpa/inet.h>
-#include <netdb.h>
-#include <sys/epoll.h>
+#include <sys/socket.h>
 
 #include <algorithm>
-#include <cstdlib>
+#include <array>
 #include <cstring>
-#include <list>
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "src/http/answer_cache.h"
+#include "src/http/ares_channel.h"
+#include "src/http/dns_reply.h"
+#include "src/http/fair_turns.h"
+#include "src/http/file_stamp.h"
 
 namespace postrider {
 namespace {
 
 // Lookups under way; a name server that does not answer must not pile them up.
 constexpr size_t kMaxLookups = 1024;
+constexpr size_t kMaxWaiting = 4096;
+// Lookups that were told, and still wait for the other family.
+constexpr size_t kMaxLeftovers = 2048;
+// Two tries fit into the time that a lookup has.
 constexpr int kTriesPerServer = 2;
-
-absl::Status InitAresOnce() {
-  static const int code = ares_library_init(ARES_LIB_INIT_ALL);
-  if (code == ARES_SUCCESS) return absl::OkStatus();
-  return absl::InternalError(absl::StrCat("c-ares cannot start: ", ares_strerror(code)));
-}
-
-absl::Status Explain(int code, const std::string& host) {
-  switch (code) {
-    case ARES_ENOTFOUND:
-    case ARES_ENODATA:
-    case ARES_EBADNAME:
-      return absl::NotFoundError(absl::StrCat("the host ", host,
-                                              " has no address in DNS; correct the URL, or wait "
-                                              "until its record is there"));
-    case ARES_ETIMEOUT:
-      return absl::DeadlineExceededError(
-          absl::StrCat("no name server told the address of ", host,
-                       " in time; check this machine's DNS (/etc/resolv.conf)"));
-    default:
-      return absl::UnavailableError(absl::StrCat("the address of ", host,
-                                                 " cannot be looked up: ", ares_strerror(code),
-                                                 "; check this machine's DNS (/etc/resolv.conf)"));
-  }
-}
+constexpr int kTriesPerLookup = 3;
 
 // A numeric address in whatever spelling the C library takes, as other software would understand
 // it.
@@ -59,61 +43,99 @@ bool ParseLiteral(const std::string& host, IpAddress* address) {
   return true;
 }
 
-class AresResolver final : public Resolver, EventLoop::Watcher, EventLoop::Timed {
+struct ConfigStamp {
+  explicit ConfigStamp(const ResolverOptions& options)
+      : resolv_conf(options.resolv_conf), hosts_file(options.hosts_file) {}
+  bool operator==(const ConfigStamp&) const = default;
+
+  FileStamp resolv_conf;
+  FileStamp hosts_file;
+};
+
+class AresResolver final : public Resolver, EventLoop::Timed {
  public:
   AresResolver(const ResolverOptions& options, const Clock& clock, EventLoop& loop,
                ResolverMetrics& metrics)
-      : options_(options), clock_(clock), loop_(loop), metrics_(metrics) {
+      : options_(options),
+        clock_(clock),
+        loop_(loop),
+        metrics_(metrics),
+        config_(options),
+        next_check_(clock.Monotonic() + options.config_check_period),
+        turns_(kMaxLookups, kMaxWaiting),
+        cache_(options.min_ttl, options.max_ttl, options.max_failure_ttl,
+               options.max_cached_hosts) {
     loop_.AddTimed(this);
   }
-  ~AresResolver() override;
 
   absl::Status Init();
 
   const Answer* Lookup(const std::string& host) override;
-  void Resolve(const std::string& host, Done done) override;
+  void Resolve(const std::string& host, uint64_t share, Done done) override;
+  bool WaitsForTurn(const std::string& host) const override;
+  void Reload() override;
 
  private:
-  // One question, and all who wait for its answer.
+  enum Family : size_t { kV4, kV6 };
+  enum class State { kWaiting, kAsking, kTold };
+  // A name that is asked, and all who wait for its answer.
   struct Question {
-    AresResolver* resolver;
     std::string host;
+    State state = State::kWaiting;
+    // While it waits: those in whose queues it does. Then the one that gave it its place.
+    std::vector<uint64_t> shares;
+    bool has_place = false;
+    bool leftover = false;
     absl::Duration deadline;
+    // Until when the other family is waited for.
+    std::optional<absl::Duration> told_at;
     std::vector<Done> waiting;
-  };
-  struct Cached {
-    std::string host;
-    Answer answer;
-    absl::Duration until;
+    // What has come, and how many more answers will.
+    std::array<std::optional<DnsReply>, 2> replies;
+    int outstanding = 0;
+    // What the cache calls the answer.
+    uint64_t kept_as = 0;
   };
 
-  static int OnSocketOpened(ares_socket_t fd, int type, void* self);
-  static void OnSocketState(void* self, ares_socket_t fd, int readable, int writable);
-  static void OnAnswer(void* question, int code, int timeouts, ares_addrinfo* info);
-
-  void OnReady(int fd, uint32_t events) override;
   void OnTurn() override;
   absl::Duration Deadline() const override;
 
-  void Ask(Question* question);
-  void Finish(Question* question, int code, const ares_addrinfo* info);
-  void Keep(const std::string& host, const Answer& answer, absl::Duration ttl);
-  void GiveUpLate();
+  AresChannel::Options ChannelOptions(AresChannel::Source source) const;
+  void ReloadIfChanged();
+  Question* Find(uint64_t id);
+  absl::Duration DeadlineOf(const Question& question) const;
+  void Wait(uint64_t id, uint64_t share);
+  void Refuse(uint64_t id);
+  void BeginWhatMay();
+  void Begin(uint64_t id);
+  void AskServers(uint64_t id);
+  void OnReply(uint64_t id, Family family, DnsReply reply);
+  void Consider(uint64_t id);
+  void Diagnose(uint64_t id);
+  void OnDiagnosis(uint64_t id, DnsReply reply);
+  void OnDeadline(uint64_t id);
+  void Succeed(uint64_t id);
+  void Fail(uint64_t id, DnsCode code);
+  void Tell(uint64_t id, const Answer& answer);
+  DnsReply Combine(const Question& question) const;
+  void EraseIfOver(uint64_t id);
   void Deliver();
 
   const ResolverOptions options_;
   const Clock& clock_;
   EventLoop& loop_;
   ResolverMetrics& metrics_;
-  ares_channel channel_ = nullptr;
-  bool destroyed_ = false;
+  ConfigStamp config_;
+  absl::Duration next_check_;
 
-  absl::flat_hash_map<std::string, std::unique_ptr<Question>> questions_;
-  // Answered, but c-ares may still hold them: they end when it calls back.
-  std::vector<std::unique_ptr<Question>> abandoned_;
-  // The most recently used first.
-  std::list<Cached> cache_;
-  absl::flat_hash_map<std::string, std::list<Cached>::iterator> cached_;
+  uint64_t last_id_ = 0;
+  absl::flat_hash_map<uint64_t, std::unique_ptr<Question>> questions_;
+  // Those that are not told yet.
+  absl::flat_hash_map<std::string, uint64_t> by_host_;
+  std::set<std::pair<absl::Duration, uint64_t>> deadlines_;
+  FairTurns turns_;
+  size_t leftovers_ = 0;
+  AnswerCache cache_;
   Answer literal_;
 
   struct Told {
@@ -121,45 +143,48 @@ class AresResolver final : public Resolver, EventLoop::Watcher, EventLoop::Timed
     Answer answer;
   };
   std::vector<Told> told_;
+
+  // Last: when they go, nothing is told any more.
+  std::unique_ptr<AresChannel> hosts_file_;
+  std::unique_ptr<AresChannel> servers_;
+  std::unique_ptr<AresChannel> first_answer_;
 };
 
-AresResolver::~AresResolver() {
-  destroyed_ = true;
-  if (channel_ != nullptr) ares_destroy(channel_);
+AresChannel::Options AresResolver::ChannelOptions(AresChannel::Source source) const {
+  AresChannel::Options channel;
+  channel.source = source;
+  channel.try_timeout = options_.timeout / kTriesPerLookup;
+  channel.tries = kTriesPerServer;
+  channel.resolv_conf = options_.resolv_conf;
+  channel.servers = options_.servers;
+  channel.port = options_.port;
+  return channel;
 }
 
 absl::Status AresResolver::Init() {
-  if (absl::Status status = InitAresOnce(); !status.ok()) return status;
-  ares_options ares{};
-  ares.sock_state_cb = &AresResolver::OnSocketState;
-  ares.sock_state_cb_data = this;
-  // Two tries fit into the time that a lookup has.
-  ares.timeout = std::max(1, static_cast<int>(absl::ToInt64Milliseconds(options_.timeout) / 3));
-  ares.tries = kTriesPerServer;
-  const int mask = ARES_OPT_SOCK_STATE_CB | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES;
-  if (const int code = ares_init_options(&channel_, &ares, mask); code != ARES_SUCCESS) {
-    channel_ = nullptr;
-    return absl::InternalError(absl::StrCat("c-ares cannot start: ", ares_strerror(code)));
-  }
-  ares_set_socket_callback(channel_, &AresResolver::OnSocketOpened, this);
-  if (options_.servers.empty()) return absl::OkStatus();
-  if (const int code = ares_set_servers_ports_csv(channel_, options_.servers.c_str());
-      code != ARES_SUCCESS) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", options_.servers, "' names no name servers: ", ares_strerror(code)));
+  for (const auto& [source, channel] : {std::pair{AresChannel::Source::kHostsFile, &hosts_file_},
+                                        {AresChannel::Source::kNameServers, &servers_},
+                                        {AresChannel::Source::kFirstAnswer, &first_answer_}}) {
+    absl::StatusOr<std::unique_ptr<AresChannel>> made =
+        AresChannel::Create(ChannelOptions(source), loop_);
+    if (!made.ok()) return made.status();
+    *channel = *std::move(made);
   }
   return absl::OkStatus();
 }
 
+// ---- Those who ask
+
 const Resolver::Answer* AresResolver::Lookup(const std::string& host) {
-  if (const auto it = cached_.find(host); it != cached_.end()) {
-    if (clock_.Monotonic() < it->second->until) {
-      metrics_.cache_hits.Add();
-      cache_.splice(cache_.begin(), cache_, it->second);
-      return &it->second->answer;
-    }
-    cache_.erase(it->second);
-    cached_.erase(it);
+  const Answer* known = cache_.Find(host, clock_.Monotonic());
+  if (known != nullptr && !known->ok()) {
+    // The change may be what mends it.
+    ReloadIfChanged();
+    known = cache_.Find(host, clock_.Monotonic());
+  }
+  if (known != nullptr) {
+    metrics_.cache_hits.Add();
+    return known;
   }
   IpAddress address;
   if (!ParseLiteral(host, &address)) return nullptr;
@@ -167,155 +192,291 @@ const Resolver::Answer* AresResolver::Lookup(const std::string& host) {
   return &literal_;
 }
 
-void AresResolver::Resolve(const std::string& host, Done done) {
-  if (const auto it = questions_.find(host); it != questions_.end()) {
-    it->second->waiting.push_back(std::move(done));
+void AresResolver::Resolve(const std::string& host, uint64_t share, Done done) {
+  ReloadIfChanged();
+  uint64_t& id = by_host_[host];
+  if (id == 0) {
+    id = ++last_id_;
+    auto question = std::make_unique<Question>();
+    question->host = host;
+    question->deadline = clock_.Monotonic() + options_.timeout;
+    deadlines_.emplace(question->deadline, id);
+    questions_.emplace(id, std::move(question));
+  }
+  Question& question = *questions_[id];
+  question.waiting.push_back(std::move(done));
+  if (question.state != State::kWaiting) return;
+  // Who is not first in the queue of another may be first in his own.
+  if (std::find(question.shares.begin(), question.shares.end(), share) != question.shares.end()) {
     return;
   }
-  if (questions_.size() + abandoned_.size() >= kMaxLookups) {
-    metrics_.failures.Add();
-    told_.push_back(
-        {std::move(done), absl::UnavailableError(absl::StrCat(
-                              "the address of ", host, " was not looked up: ", kMaxLookups,
-                              " other lookups wait for an answer; check this "
-                              "machine's DNS (/etc/resolv.conf)"))});
-    return;
+  Wait(id, share);
+  BeginWhatMay();
+}
+
+bool AresResolver::WaitsForTurn(const std::string& host) const {
+  const auto it = by_host_.find(host);
+  return it != by_host_.end() && questions_.at(it->second)->state == State::kWaiting;
+}
+
+void AresResolver::ReloadIfChanged() {
+  const absl::Duration now = clock_.Monotonic();
+  if (now < next_check_) return;
+  next_check_ = now + options_.config_check_period;
+  if (ConfigStamp(options_) != config_) Reload();
+}
+
+void AresResolver::Reload() {
+  const ConfigStamp config(options_);
+  auto servers = AresChannel::Create(ChannelOptions(AresChannel::Source::kNameServers), loop_);
+  auto first = AresChannel::Create(ChannelOptions(AresChannel::Source::kFirstAnswer), loop_);
+  // For want of descriptors or memory: what was read before goes on until the next look.
+  if (!servers.ok() || !first.ok()) return;
+  servers_ = *std::move(servers);
+  first_answer_ = *std::move(first);
+  config_ = config;
+  metrics_.reloads.Add();
+  cache_.ForgetFailures();
+  std::vector<uint64_t> ids;
+  for (const auto& [id, question] : questions_) {
+    if (question->state != State::kWaiting) ids.push_back(id);
   }
-  metrics_.lookups.Add();
-  auto question = std::make_unique<Question>();
-  question->resolver = this;
-  question->host = host;
-  question->deadline = clock_.Monotonic() + options_.timeout;
-  question->waiting.push_back(std::move(done));
-  Question* const asked = question.get();
-  questions_.emplace(host, std::move(question));
-  Ask(asked);
-}
-
-void AresResolver::Ask(Question* question) {
-  ares_addrinfo_hints hints{};
-  hints.ai_family = AF_UNSPEC;
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = ARES_AI_NUMERICSERV;
-  // May call back before it returns; the answer is told at the end of the turn all the same.
-  ares_getaddrinfo(channel_, question->host.c_str(), nullptr, &hints, &AresResolver::OnAnswer,
-                   question);
-}
-
-// ---- c-ares calls back
-
-int AresResolver::OnSocketOpened(ares_socket_t fd, int, void* self_pointer) {
-  // libcurl may have closed one of this number behind the loop's back: see curl_handle.h.
-  static_cast<AresResolver*>(self_pointer)->loop_.Forget(fd);
-  return 0;
-}
-
-void AresResolver::OnSocketState(void* self_pointer, ares_socket_t fd, int readable, int writable) {
-  auto* const self = static_cast<AresResolver*>(self_pointer);
-  if (readable == 0 && writable == 0) {
-    self->loop_.Unwatch(fd);
-    return;
-  }
-  self->loop_.Watch(fd, (readable != 0 ? EPOLLIN : 0u) | (writable != 0 ? EPOLLOUT : 0u), self);
-}
-
-void AresResolver::OnAnswer(void* question_pointer, int code, int, ares_addrinfo* info) {
-  auto* const question = static_cast<Question*>(question_pointer);
-  AresResolver* const self = question->resolver;
-  if (!self->destroyed_) self->Finish(question, code, info);
-  if (info != nullptr) ares_freeaddrinfo(info);
-}
-
-void AresResolver::Finish(Question* question, int code, const ares_addrinfo* info) {
-  const auto abandoned =
-      std::find_if(abandoned_.begin(), abandoned_.end(),
-                   [question](const auto& other) { return other.get() == question; });
-  if (abandoned != abandoned_.end()) {
-    abandoned_.erase(abandoned);
-    return;
-  }
-  Answer answer;
-  absl::Duration ttl = options_.max_ttl;
-  std::vector<IpAddress> addresses;
-  if (code == ARES_SUCCESS) {
-    for (const ares_addrinfo_node* node = info->nodes; node != nullptr; node = node->ai_next) {
-      const absl::StatusOr<IpAddress> address = IpAddress::FromSockaddr(node->ai_addr);
-      if (!address.ok()) continue;
-      ttl = std::min(ttl, absl::Seconds(node->ai_ttl));
-      if (std::find(addresses.begin(), addresses.end(), *address) == addresses.end()) {
-        addresses.push_back(*address);
-      }
+  // The channels that would have answered are gone.
+  for (const uint64_t id : ids) {
+    Question& question = *Find(id);
+    question.outstanding = 0;
+    if (question.state == State::kTold) {
+      EraseIfOver(id);
+      continue;
     }
-    if (addresses.empty()) code = ARES_ENODATA;
+    deadlines_.erase({DeadlineOf(question), id});
+    question.replies = {};
+    question.told_at.reset();
+    deadlines_.emplace(question.deadline, id);
+    AskServers(id);
   }
-  if (code == ARES_SUCCESS) {
-    answer = std::move(addresses);
-  } else {
-    metrics_.failures.Add();
-    answer = Explain(code, question->host);
-    ttl = options_.min_ttl;
-  }
-  Keep(question->host, answer, std::max(ttl, options_.min_ttl));
-  for (Done& done : question->waiting) told_.push_back({std::move(done), answer});
-  questions_.erase(question->host);
 }
 
-void AresResolver::Keep(const std::string& host, const Answer& answer, absl::Duration ttl) {
-  if (const auto it = cached_.find(host); it != cached_.end()) {
-    cache_.erase(it->second);
-    cached_.erase(it);
+// ---- A question's turn
+
+AresResolver::Question* AresResolver::Find(uint64_t id) {
+  const auto it = questions_.find(id);
+  return it == questions_.end() ? nullptr : it->second.get();
+}
+
+absl::Duration AresResolver::DeadlineOf(const Question& question) const {
+  return std::min(question.deadline, question.told_at.value_or(absl::InfiniteDuration()));
+}
+
+void AresResolver::Wait(uint64_t id, uint64_t share) {
+  Find(id)->shares.push_back(share);
+  FairTurns::Entry left_out;
+  if (!turns_.Add({share, id}, &left_out)) return;
+  std::vector<uint64_t>& shares = Find(left_out.id)->shares;
+  shares.erase(std::find(shares.begin(), shares.end(), left_out.share));
+  if (shares.empty()) Refuse(left_out.id);
+}
+
+void AresResolver::Refuse(uint64_t id) {
+  Question& question = *Find(id);
+  for (const uint64_t share : question.shares) turns_.Remove({share, id});
+  metrics_.refused.Add();
+  Tell(id, absl::ResourceExhaustedError(
+               absl::StrCat("the address of ", question.host,
+                            " was not looked up, since other lookups wait for their answers; "
+                            "check this machine's DNS (/etc/resolv.conf), and whether many "
+                            "webhooks name hosts that do not exist")));
+}
+
+void AresResolver::BeginWhatMay() {
+  FairTurns::Entry next;
+  while (turns_.Next(&next)) {
+    Question& question = *Find(next.id);
+    for (const uint64_t share : question.shares) {
+      if (share != next.share) turns_.Remove({share, next.id});
+    }
+    question.shares = {next.share};
+    question.has_place = true;
+    Begin(next.id);
   }
-  cache_.push_front({host, answer, clock_.Monotonic() + ttl});
-  cached_.emplace(host, cache_.begin());
-  if (cache_.size() > options_.max_cached_hosts) {
-    cached_.erase(cache_.back().host);
-    cache_.pop_back();
+}
+
+void AresResolver::Begin(uint64_t id) {
+  Question& question = *Find(id);
+  metrics_.lookups.Add();
+  question.state = State::kAsking;
+  deadlines_.erase({question.deadline, id});
+  question.deadline = clock_.Monotonic() + options_.timeout;
+  deadlines_.emplace(question.deadline, id);
+  hosts_file_->Ask(question.host, AF_UNSPEC, [this, id](DnsReply reply) {
+    if (reply.code != DnsCode::kOk) {
+      AskServers(id);
+      return;
+    }
+    Find(id)->replies[kV4] = std::move(reply);
+    Succeed(id);
+  });
+}
+
+void AresResolver::AskServers(uint64_t id) {
+  // c-ares may answer before it returns, and that may be the end of the question.
+  Question& question = *Find(id);
+  const std::string host = question.host;
+  question.outstanding = 2;
+  servers_->Ask(host, AF_INET6,
+                [this, id](DnsReply reply) { OnReply(id, kV6, std::move(reply)); });
+  servers_->Ask(host, AF_INET,
+                [this, id](DnsReply reply) { OnReply(id, kV4, std::move(reply)); });
+}
+
+void AresResolver::OnReply(uint64_t id, Family family, DnsReply reply) {
+  Question& question = *Find(id);
+  --question.outstanding;
+  const bool useful = reply.code == DnsCode::kOk;
+  question.replies[family] = std::move(reply);
+  if (question.state == State::kAsking) {
+    Consider(id);
+    return;
   }
+  if (useful) {
+    // A lookup that began later knows better.
+    const DnsReply all = Combine(question);
+    cache_.Amend(question.host, question.kept_as, all.addresses, all.ttl, clock_.Monotonic());
+  }
+  EraseIfOver(id);
+}
+
+void AresResolver::Consider(uint64_t id) {
+  Question& question = *Find(id);
+  const std::optional<DnsReply>& v4 = question.replies[kV4];
+  const std::optional<DnsReply>& v6 = question.replies[kV6];
+  const bool found = (v4.has_value() && v4->code == DnsCode::kOk) ||
+                     (v6.has_value() && v6->code == DnsCode::kOk);
+  if (v4.has_value() && v6.has_value()) {
+    if (found) return Succeed(id);
+    const DnsCode code = Worse(v4->code, v6->code);
+    if (code == DnsCode::kNoServer) return Diagnose(id);
+    return Fail(id, code);
+  }
+  // That there is no such name is believed for A alone: there are name servers that say so of AAAA,
+  // only because there is no such record (RFC 4074, section 4.2).
+  if (found || (v4.has_value() && v4->code == DnsCode::kNoName)) {
+    deadlines_.erase({DeadlineOf(question), id});
+    question.told_at = clock_.Monotonic() + options_.second_family_wait;
+    deadlines_.emplace(DeadlineOf(question), id);
+  }
+}
+
+// c-ares 1.18 says that no server can be reached, too, when all have failed.
+void AresResolver::Diagnose(uint64_t id) {
+  Question& question = *Find(id);
+  ++question.outstanding;
+  first_answer_->Ask(question.host, AF_INET,
+                     [this, id](DnsReply reply) { OnDiagnosis(id, std::move(reply)); });
+}
+
+void AresResolver::OnDiagnosis(uint64_t id, DnsReply reply) {
+  Question& question = *Find(id);
+  --question.outstanding;
+  if (question.state == State::kTold) return EraseIfOver(id);
+  const DnsCode code = reply.code;
+  question.replies[kV4] = std::move(reply);
+  if (code == DnsCode::kOk) return Succeed(id);
+  Fail(id, code);
+}
+
+void AresResolver::OnDeadline(uint64_t id) {
+  Question& question = *Find(id);
+  if (question.state == State::kWaiting) return Refuse(id);
+  for (const std::optional<DnsReply>& reply : question.replies) {
+    if (reply.has_value() && reply->code == DnsCode::kOk) return Succeed(id);
+  }
+  const std::optional<DnsReply>& v4 = question.replies[kV4];
+  const bool no_name = v4.has_value() && v4->code == DnsCode::kNoName;
+  Fail(id, no_name ? DnsCode::kNoName : DnsCode::kTimeout);
+}
+
+// ---- The answer
+
+void AresResolver::Succeed(uint64_t id) {
+  Question& question = *Find(id);
+  DnsReply all = Combine(question);
+  const Answer answer = std::move(all.addresses);
+  question.kept_as = cache_.Keep(question.host, answer, all.ttl, clock_.Monotonic());
+  Tell(id, answer);
+}
+
+void AresResolver::Fail(uint64_t id, DnsCode code) {
+  metrics_.failures.Add();
+  Question& question = *Find(id);
+  // What c-ares could not do for want of descriptors looks like any other failure.
+  if (!CanOpenSocket()) code = DnsCode::kNoResources;
+  const Answer answer = ExplainDns(code, question.host);
+  if (code != DnsCode::kNoResources) {
+    question.kept_as =
+        cache_.Keep(question.host, answer, absl::ZeroDuration(), clock_.Monotonic());
+  }
+  Tell(id, answer);
+}
+
+DnsReply AresResolver::Combine(const Question& question) const {
+  DnsReply all;
+  all.code = DnsCode::kOk;
+  all.ttl = options_.max_ttl;
+  for (const std::optional<DnsReply>& reply : question.replies) {
+    if (!reply.has_value() || reply->code != DnsCode::kOk) continue;
+    all.addresses.insert(all.addresses.end(), reply->addresses.begin(), reply->addresses.end());
+    all.ttl = std::min(all.ttl, reply->ttl);
+  }
+  all.addresses = InOrder(all.addresses);
+  return all;
+}
+
+void AresResolver::Tell(uint64_t id, const Answer& answer) {
+  Question& question = *Find(id);
+  for (Done& done : question.waiting) told_.push_back({std::move(done), answer});
+  question.waiting.clear();
+  by_host_.erase(question.host);
+  deadlines_.erase({DeadlineOf(question), id});
+  question.state = State::kTold;
+  // What c-ares still asks for it keeps the place only when there are too many of these.
+  if (question.outstanding > 0 && question.has_place && leftovers_ < kMaxLeftovers) {
+    ++leftovers_;
+    question.leftover = true;
+    question.has_place = false;
+    turns_.End(question.shares.front());
+    return;
+  }
+  EraseIfOver(id);
+}
+
+void AresResolver::EraseIfOver(uint64_t id) {
+  const auto it = questions_.find(id);
+  const Question& question = *it->second;
+  if (question.outstanding > 0) return;
+  if (question.has_place) turns_.End(question.shares.front());
+  if (question.leftover) --leftovers_;
+  questions_.erase(it);
 }
 
 // ---- The loop
 
-void AresResolver::OnReady(int fd, uint32_t events) {
-  const bool broken = (events & (EPOLLERR | EPOLLHUP)) != 0;
-  ares_process_fd(channel_, (events & EPOLLIN) != 0 || broken ? fd : ARES_SOCKET_BAD,
-                  (events & EPOLLOUT) != 0 || broken ? fd : ARES_SOCKET_BAD);
-}
-
 void AresResolver::OnTurn() {
-  if (!questions_.empty() || !abandoned_.empty()) {
-    ares_process_fd(channel_, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
-    GiveUpLate();
+  servers_->OnTurn();
+  first_answer_->OnTurn();
+  const absl::Duration now = clock_.Monotonic();
+  while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
+    OnDeadline(deadlines_.begin()->second);
   }
+  BeginWhatMay();
   Deliver();
 }
 
 absl::Duration AresResolver::Deadline() const {
   if (!told_.empty()) return -absl::InfiniteDuration();
-  if (questions_.empty() && abandoned_.empty()) return absl::InfiniteDuration();
-  absl::Duration deadline = absl::InfiniteDuration();
-  for (const auto& [host, question] : questions_) {
-    deadline = std::min(deadline, question->deadline);
-  }
-  timeval left;
-  if (const timeval* const next = ares_timeout(channel_, nullptr, &left)) {
-    deadline = std::min(deadline, clock_.Monotonic() + absl::DurationFromTimeval(*next));
-  }
+  absl::Duration deadline = std::min(servers_->Deadline(clock_), first_answer_->Deadline(clock_));
+  if (!deadlines_.empty()) deadline = std::min(deadline, deadlines_.begin()->first);
   return deadline;
-}
-
-// c-ares bounds each try, not the whole.
-void AresResolver::GiveUpLate() {
-  const absl::Duration now = clock_.Monotonic();
-  for (auto it = questions_.begin(); it != questions_.end();) {
-    const auto current = it++;
-    if (current->second->deadline > now) continue;
-    metrics_.failures.Add();
-    const Answer answer = Explain(ARES_ETIMEOUT, current->first);
-    Keep(current->first, answer, options_.min_ttl);
-    for (Done& done : current->second->waiting) told_.push_back({std::move(done), answer});
-    abandoned_.push_back(std::move(current->second));
-    questions_.erase(current);
-  }
 }
 
 void AresResolver::Deliver() {

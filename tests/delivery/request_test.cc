@@ -51,6 +51,16 @@ TEST(RequestBuilderTest, RequestsShareTheirTarget) {
   EXPECT_EQ(builder.target(), builder.Build("c", kNow, Body()).target);
 }
 
+TEST(RequestBuilderTest, RequestsOfOneTenantHaveOneShare) {
+  Webhook webhook = Hook();
+  webhook.tenant = "one";
+  const uint64_t share = RequestBuilder(webhook, "1").Build("a", kNow, Body()).share;
+  webhook.name = "another webhook";
+  EXPECT_EQ(BuildTestRequest(webhook, "1", kNow).share, share);
+  webhook.tenant = "two";
+  EXPECT_NE(RequestBuilder(webhook, "1").Build("a", kNow, Body()).share, share);
+}
+
 TEST(RequestBuilderTest, OutlivesTheWebhookAndCanBeMoved) {
   auto webhook = std::make_unique<Webhook>(Hook());
   RequestBuilder first(*webhook, "1");

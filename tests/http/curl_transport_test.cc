@@ -419,6 +419,44 @@ TEST(CurlTransportTest, ResolvingCountsTowardsTheTimeout) {
   EXPECT_EQ(h.metrics.resolve_failures.value(), 1u);
 }
 
+TEST(CurlTransportTest, ALookupThatCannotBeHadIsNotTheReceiversFault) {
+  TransportHarness h;
+  h.thread.Call([&] {
+    h.resolver.failures["full.test"] = absl::ResourceExhaustedError("too many wait");
+    h.resolver.hosts["slow.test"] = {"127.0.0.1"};
+  });
+  TransferRequest request = TransportHarness::Request("http://full.test/");
+  request.share = 17;
+  const TransferResult refused = h.Send(std::move(request));
+  EXPECT_EQ(refused.error, TransferError::kNoResources);
+  EXPECT_EQ(refused.message, "too many wait");
+  h.thread.Call([&] {
+    EXPECT_EQ(h.resolver.share, 17u);
+    h.resolver.holds = true;
+    h.resolver.waits_for_turn = true;
+  });
+  const TransferResult late =
+      h.Send(TransportHarness::Request("http://slow.test/", absl::Milliseconds(100)));
+  EXPECT_EQ(late.error, TransferError::kNoResources) << "no name server was asked yet";
+  EXPECT_THAT(late.message, HasSubstr("other lookups wait"));
+  EXPECT_EQ(h.metrics.resolve_failures.value(), 0u);
+}
+
+TEST(CurlTransportTest, WhoLooksOnHasANameAskedAgain) {
+  HttpSink sink;
+  TransportHarness h;
+  h.thread.Call([&] {
+    h.resolver.known["mended.test"] = absl::NotFoundError("remembered");
+    h.resolver.hosts["mended.test"] = {"127.0.0.1"};
+  });
+  const std::string url = UrlOf("mended.test", sink);
+  EXPECT_EQ(h.Send(url).message, "remembered");
+  TransferRequest request = TransportHarness::Request(url);
+  request.capture = true;
+  const TransferResult result = h.Send(std::move(request));
+  EXPECT_EQ(result.error, TransferError::kNone) << result.message;
+}
+
 // ---- Connections
 
 TEST(CurlTransportTest, ConnectionsAreUsedAgain) {

@@ -135,6 +135,7 @@ std::string DnsServer::Answer(const std::string& question) {
     changed_.SignalAll();
     if (const auto it = records_.find(name); it != records_.end()) records = it->second;
   }
+  if (type == kTypeAaaa) records.way = records.v6_way.value_or(records.way);
   if (records.way == DnsRecords::Way::kSilence) return "";
 
   std::string sections;
@@ -157,6 +158,7 @@ std::string DnsServer::Answer(const std::string& question) {
   uint16_t code = 0;
   if (records.way == DnsRecords::Way::kServerFailure) code = 2;
   if (records.way == DnsRecords::Way::kNoSuchName) code = 3;
+  if (records.way == DnsRecords::Way::kRefusal) code = 5;
   std::string answer = question.substr(0, 2);
   Append16(&answer, 0x8180 | code);  // an answer, from a server that recurses
   Append16(&answer, 1);

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -15,12 +16,14 @@ namespace postrider {
 
 // What a name gets from the DnsServer.
 struct DnsRecords {
-  enum class Way { kAnswer, kNoSuchName, kServerFailure, kSilence };
+  enum class Way { kAnswer, kNoSuchName, kServerFailure, kRefusal, kSilence };
 
   Way way = Way::kAnswer;
   // "192.0.2.1" is told to who asks for A, "2001:db8::1" to who asks for AAAA.
   std::vector<std::string> addresses;
   uint32_t ttl_seconds = 60;
+  // For who asks for AAAA, when it is another one.
+  std::optional<Way> v6_way = std::nullopt;
 };
 
 // A name server on a UDP port of 127.0.0.1. Names that it was not told of do not exist.
@@ -34,6 +37,7 @@ class DnsServer {
 
   // "127.0.0.1:PORT"
   std::string Address() const;
+  int port() const { return port_; }
   // In lower case, without the last dot.
   void Set(const std::string& name, DnsRecords records);
   // How many questions of either type came for the name.

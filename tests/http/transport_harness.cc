@@ -8,13 +8,18 @@
 namespace postrider {
 
 const Resolver::Answer* ScriptedResolver::Lookup(const std::string& host) {
+  if (const auto it = known.find(host); it != known.end()) {
+    literal_ = it->second;
+    return &literal_;
+  }
   const absl::StatusOr<IpAddress> literal = IpAddress::Parse(host);
   if (!literal.ok()) return nullptr;
   literal_ = std::vector<IpAddress>{*literal};
   return &literal_;
 }
 
-void ScriptedResolver::Resolve(const std::string& host, Done done) {
+void ScriptedResolver::Resolve(const std::string& host, uint64_t asking_share, Done done) {
+  share = asking_share;
   held_.emplace_back(host, std::move(done));
   if (!holds) loop_.Post([this] { Tell(); });
 }
@@ -26,6 +31,7 @@ void ScriptedResolver::Tell() {
 }
 
 Resolver::Answer ScriptedResolver::AnswerOf(const std::string& host) const {
+  if (const auto failure = failures.find(host); failure != failures.end()) return failure->second;
   const auto it = hosts.find(host);
   if (it == hosts.end()) return absl::NotFoundError(absl::StrCat("no host ", host));
   std::vector<IpAddress> addresses;

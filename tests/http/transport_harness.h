@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -21,12 +22,22 @@ class ScriptedResolver final : public Resolver {
   explicit ScriptedResolver(EventLoop& loop) : loop_(loop) {}
 
   const Answer* Lookup(const std::string& host) override;
-  void Resolve(const std::string& host, Done done) override;
+  void Resolve(const std::string& host, uint64_t share, Done done) override;
+  bool WaitsForTurn(const std::string&) const override { return waits_for_turn; }
+  void Reload() override {}
 
+  // Known without asking, as failures that are remembered.
+  std::map<std::string, absl::Status> known;
+  // What Resolve tells, other than addresses.
+  std::map<std::string, absl::Status> failures;
   // A host that is not here has no address. Addresses must be well-formed.
   std::map<std::string, std::vector<std::string>> hosts;
   // Keeps the answers back from now on; Tell gives them.
   bool holds = false;
+  // What WaitsForTurn says of what is kept back.
+  bool waits_for_turn = false;
+  // Of the last Resolve.
+  uint64_t share = 0;
   void Tell();
   size_t held() const { return held_.size(); }
 

@@ -84,6 +84,10 @@ void AddPumpMetrics(const PumpMetrics& metrics, int pump, MetricsPage* page) {
   counter("dns_lookups_total", "Names asked of DNS.", metrics.resolver.lookups);
   counter("dns_cache_hits_total", "Names known without asking.", metrics.resolver.cache_hits);
   counter("dns_failures_total", "Names without an answer.", metrics.resolver.failures);
+  counter("dns_refused_total", "Names that were not asked, since too many others were.",
+          metrics.resolver.refused);
+  counter("dns_reloads_total", "How often the name servers were read again.",
+          metrics.resolver.reloads);
   counter("connections_opened_total", "Connections opened to receivers.",
           metrics.transport.connections_opened);
   counter("connections_reused_total", "Requests over a connection that was open.",

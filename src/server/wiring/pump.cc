@@ -48,6 +48,10 @@ void Pump::Start(std::function<void()> on_idle) {
   });
 }
 
+void Pump::ReloadResolver() {
+  loop_->Post([this] { resolver_->Reload(); });
+}
+
 void Pump::BeginDrain() {
   loop_->Post([this] {
     draining_ = true;

@@ -61,6 +61,10 @@ class Pump {
   Transport& transport() { return *transport_; }
   Engine& engine() { return *engine_; }
 
+  // Reads resolv.conf and the hosts file again, now: for SIGHUP. Changes are noticed by themselves
+  // as well, within a second of the next lookup.
+  void ReloadResolver();
+
   // Sends nothing new; what is under way ends.
   void BeginDrain();
   // Breaks off what is under way.

@@ -12,12 +12,13 @@ readonly LAYERS='
 ^base/            ^base/
 ^outbox/[^/]+$    ^(base/|outbox/[^/]+$)
 ^outbox/          ^(base/|outbox/[^/]+$|SELF)
-^http/            ^(base|http)/
+^http/server/     ^(base|http/server)/
+^http/            ^(base/|http/[^/]+$)
 ^delivery/        ^(base/|delivery/|outbox/(outbox|types)\.h$|http/transport\.h$)
 ^server/wiring/   ^(base|outbox|http|delivery|server)/
 ^server/main\.cc$ ^(server/[^/]+$|cli/)
-^server/          ^(base/|delivery/|outbox/(outbox|types)\.h$|http/transport\.h$|server/)
-^cli/             ^(base|delivery|cli)/
+^server/          ^(base/|delivery/|outbox/(outbox|types)\.h$|http/(transport\.h$|server/)|server/)
+^cli/             ^(base|delivery|http/server|cli)/
 '
 
 # A pattern of headers that are not ours, and of the files of ours that may include them. The
@@ -27,7 +28,8 @@ readonly OWNERS='
 ^curl/                          ^http/
 ^ares                           ^http/
 ^(grpc|grpcpp|google|postrider)/ ^(server|cli)/
-^httplib                        ^(server|cli)/
+^boost/                         ^http/server/
+^httplib                        ^$
 ^CLI/                           ^(server|cli)/
 ^prometheus/                    ^server/
 ^spdlog/                        ^server/
@@ -139,6 +141,13 @@ bad  outbox/postgres/pg.cc   <sqlite3.h>
 bad  http/transport.h        "src/outbox/types.h"
 bad  http/resolver.cc        "src/delivery/engine.h"
 bad  http/resolver.cc        <google/protobuf/message.h>
+bad  http/resolver.cc        "src/http/server/http_server.h"
+bad  http/resolver.cc        <boost/asio.hpp>
+bad  http/server/page.cc     "src/http/transport.h"
+bad  http/server/page.cc     "src/server/logging.h"
+bad  server/admin_http.cc    <boost/beast.hpp>
+bad  server/admin_http.cc    <httplib.h>
+bad  delivery/engine.cc      "src/http/server/http_server.h"
 bad  delivery/engine.cc      "src/outbox/sqlite/sqlite_outbox.h"
 bad  delivery/engine.cc      "src/http/curl_transport.h"
 bad  delivery/engine.cc      "src/server/logging.h"
@@ -165,6 +174,9 @@ good base/ids.h              "src/base/clock.h"
 good outbox/sqlite/writer.cc <sqlite3.h>
 good outbox/postgres/pg.cc   "src/outbox/postgres/schema.h"
 good http/resolver.cc        <ares.h>
+good http/server/page.cc     <boost/asio.hpp>
+good server/admin_http.cc    "src/http/server/http_server.h"
+good cli/receiver.cc         "src/http/server/http_server.h"
 good http/resolver.cc        "src/http/transport.h"
 good delivery/engine.cc      "src/http/transport.h"
 good server/wiring/app.cc    "src/outbox/sqlite/sqlite_outbox.h"

@@ -16,8 +16,7 @@ namespace postrider {
 // A webhook receiver for trying things out: takes every request on every path, checks its
 // signature, answers, and reports it.
 //
-// The options' callback runs on the receiver's threads, one at a time; the rest belongs to one
-// thread.
+// The options' callback runs on the receiver's own thread; the rest belongs to one thread.
 class Receiver {
  public:
   enum class Signature { kNotChecked, kValid, kInvalid };
@@ -30,7 +29,6 @@ class Receiver {
     std::string method;
     // With the query.
     std::string target;
-    // By name; the order on the wire is not kept.
     std::vector<std::pair<std::string, std::string>> headers;
     std::string body;
     Signature signature = Signature::kNotChecked;

@@ -1,138 +1,120 @@
 #include "src/server/admin_http.h"
 
-#include <httplib.h>
-#include <sys/socket.h>
-
-#include <cerrno>
-#include <cstring>
-#include <deque>
-#include <thread>
+#include <cstddef>
 #include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "src/base/mutex.h"
+#include "src/server/logging.h"
 #include "src/server/metrics_page.h"
 
 namespace postrider {
 namespace {
 
-constexpr int kThreads = 2;
-constexpr size_t kMaxWaiting = 16;
-constexpr int kTimeoutSeconds = 5;
+// Scrapes that wait for the next rendering; each gets a copy of the page.
+constexpr size_t kMaxScrapes = 32;
 
-// httplib's own pool has a queue without a bound. Here the accepting thread waits for room.
-class BoundedPool final : public httplib::TaskQueue {
- public:
-  BoundedPool() {
-    for (int i = 0; i < kThreads; ++i) threads_.emplace_back([this] { Work(); });
+void LogAcceptTrouble(const std::string& why) {
+  if (why.empty()) {
+    Log(LogLevel::kInfo, "HTTP connections are accepted again");
+  } else {
+    Log(LogLevel::kWarn, "HTTP connections cannot be accepted", {{"error", why}});
   }
+}
 
-  void enqueue(std::function<void()> task) override {
-    MutexLock lock(&mutex_);
-    while (tasks_.size() >= kMaxWaiting && !stopped_) room_.Wait(&mutex_);
-    tasks_.push_back(std::move(task));
-    some_.Signal();
-  }
-
-  void shutdown() override {
-    {
-      MutexLock lock(&mutex_);
-      stopped_ = true;
-      some_.SignalAll();
-      room_.SignalAll();
-    }
-    for (std::thread& thread : threads_) thread.join();
-  }
-
- private:
-  // Does what is left before it ends: each task closes its connection.
-  void Work() {
-    for (;;) {
-      std::function<void()> task;
-      {
-        MutexLock lock(&mutex_);
-        while (tasks_.empty() && !stopped_) some_.Wait(&mutex_);
-        if (tasks_.empty()) return;
-        task = std::move(tasks_.front());
-        tasks_.pop_front();
-        room_.Signal();
-      }
-      task();
-    }
-  }
-
-  Mutex mutex_;
-  CondVar some_;
-  CondVar room_;
-  std::deque<std::function<void()>> tasks_ ABSL_GUARDED_BY(mutex_);
-  bool stopped_ ABSL_GUARDED_BY(mutex_) = false;
-  std::vector<std::thread> threads_;
-};
+HttpRoute Page(const std::string& path, std::function<void(HttpRequest, HttpReply)> handle) {
+  HttpRoute route;
+  route.path = path;
+  route.methods = {"GET"};
+  route.handle = std::move(handle);
+  return route;
+}
 
 }  // namespace
 
-struct AdminHttp::Impl {
-  httplib::Server server;
-  Pages pages;
-  std::thread thread;
+class AdminHttp::Impl {
+ public:
+  explicit Impl(Pages pages) : pages_(std::move(pages)) {}
+
+  absl::Status Start(const HostPort& address, const HttpServerLimits& limits) {
+    HttpServerOptions options;
+    options.host = address.host;
+    options.port = address.port;
+    options.limits = limits;
+    options.on_accept_trouble = LogAcceptTrouble;
+    options.routes = Routes();
+    absl::StatusOr<std::unique_ptr<HttpServer>> listening = HttpServer::Listen(std::move(options));
+    if (!listening.ok()) {
+      return absl::UnavailableError(absl::StrCat("--http-listen ", address.ToString(),
+                                                 " cannot be listened on (",
+                                                 listening.status().message(),
+                                                 "): choose another, or stop who holds it"));
+    }
+    server_ = *std::move(listening);
+    address_ = {address.host, server_->port()};
+    server_->Start();
+    return absl::OkStatus();
+  }
+
+  HttpServer& server() { return *server_; }
+  const HostPort& address() const { return address_; }
+
+ private:
+  std::vector<HttpRoute> Routes() {
+    HttpRoute health = Page("/healthz", [](const HttpRequest&, HttpReply reply) {
+      reply.Send(TextResponse(200, "ok"));
+    });
+    HttpRoute ready = Page("/readyz", [this](const HttpRequest&, HttpReply reply) {
+      const bool yes = pages_.ready();
+      reply.Send(TextResponse(yes ? 200 : 503, yes ? "ready" : "not ready"));
+    });
+    health.in_reserve = true;
+    ready.in_reserve = true;
+    HttpRoute metrics = Page("/metrics", [this](const HttpRequest&, HttpReply reply) {
+      AddScrape(std::move(reply));
+    });
+    return {std::move(health), std::move(ready), std::move(metrics)};
+  }
+
+  // However many ask at once, the page is rendered once, and health is answered in between.
+  void AddScrape(HttpReply reply) {
+    if (scrapes_.size() >= kMaxScrapes) {
+      HttpResponse response = TextResponse(503, "too many ask for this at once");
+      response.headers.emplace_back("Retry-After", "1");
+      return reply.Send(std::move(response));
+    }
+    scrapes_.push_back(std::move(reply));
+    if (scrapes_.size() == 1) server_->Post([this] { AnswerScrapes(); });
+  }
+
+  void AnswerScrapes() {
+    HttpResponse page;
+    page.content_type = MetricsPage::kContentType;
+    page.body = pages_.metrics();
+    for (HttpReply& scrape : scrapes_) scrape.Send(page);
+    scrapes_.clear();
+  }
+
+  const Pages pages_;
+  HostPort address_;
+  // Owned by the server's thread.
+  std::vector<HttpReply> scrapes_;
+  std::unique_ptr<HttpServer> server_;
 };
 
-absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(const HostPort& address, Pages pages) {
-  auto impl = std::make_unique<Impl>();
-  impl->pages = std::move(pages);
-  httplib::Server& server = impl->server;
-  server.new_task_queue = [] { return new BoundedPool(); };
-  server.set_keep_alive_max_count(100);
-  server.set_keep_alive_timeout(1);
-  server.set_read_timeout(kTimeoutSeconds);
-  server.set_write_timeout(kTimeoutSeconds);
-  server.set_payload_max_length(1024);
-  // Without SO_REUSEPORT, which httplib sets by default: two servers would share the port.
-  server.set_socket_options([](int socket) {
-    const int yes = 1;
-    setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-  });
-
-  const Pages& shown = impl->pages;
-  server.Get("/metrics", [&shown](const httplib::Request&, httplib::Response& response) {
-    response.set_content(shown.metrics(), MetricsPage::kContentType);
-  });
-  server.Get("/healthz", [](const httplib::Request&, httplib::Response& response) {
-    response.set_content("ok\n", "text/plain");
-  });
-  server.Get("/readyz", [&shown](const httplib::Request&, httplib::Response& response) {
-    const bool ready = shown.ready();
-    response.status = ready ? 200 : 503;
-    response.set_content(ready ? "ready\n" : "not ready\n", "text/plain");
-  });
-
-  HostPort bound = address;
-  errno = 0;
-  if (address.port == 0) {
-    bound.port = server.bind_to_any_port(address.host.c_str());
-  } else if (!server.bind_to_port(address.host.c_str(), address.port)) {
-    bound.port = -1;
-  }
-  if (bound.port <= 0) {
-    const std::string why = errno != 0 ? absl::StrCat(" (", std::strerror(errno), ")") : "";
-    return absl::UnavailableError(absl::StrCat("--http-listen ", address.ToString(),
-                                               " cannot be listened on", why,
-                                               ": choose another, or stop who holds it"));
-  }
-  impl->thread = std::thread([raw = impl.get()] { raw->server.listen_after_bind(); });
-  // stop() before this would be lost.
-  while (!server.is_running()) std::this_thread::yield();
-  return std::unique_ptr<AdminHttp>(new AdminHttp(std::move(impl), std::move(bound)));
+absl::StatusOr<std::unique_ptr<AdminHttp>> AdminHttp::Start(const HostPort& address,
+                                                            const HttpServerLimits& limits,
+                                                            Pages pages) {
+  auto impl = std::make_unique<Impl>(std::move(pages));
+  if (absl::Status status = impl->Start(address, limits); !status.ok()) return status;
+  return std::unique_ptr<AdminHttp>(new AdminHttp(std::move(impl)));
 }
 
-AdminHttp::AdminHttp(std::unique_ptr<Impl> impl, HostPort address)
-    : impl_(std::move(impl)), address_(std::move(address)) {}
+AdminHttp::AdminHttp(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+AdminHttp::~AdminHttp() = default;
 
-AdminHttp::~AdminHttp() {
-  impl_->server.stop();
-  impl_->thread.join();
-}
+void AdminHttp::BeginStop(absl::Duration timeout) { impl_->server().BeginStop(timeout); }
+HostPort AdminHttp::address() const { return impl_->address(); }
+const HttpServerMetrics& AdminHttp::metrics() const { return impl_->server().metrics(); }
 
 }  // namespace postrider

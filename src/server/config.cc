@@ -26,6 +26,10 @@ constexpr absl::Duration kMaxDrain = absl::Hours(1);
 // protobuf cannot hold more than 2 GiB, and gRPC takes 16 MiB.
 constexpr uint64_t kMaxNotificationBytes = uint64_t{8} << 20;
 constexpr int kMaxPumpThreads = 64;
+constexpr size_t kMaxHttpCount = 1'000'000;
+constexpr uint64_t kMinHttpHeldBytes = uint64_t{1} << 20;
+// What a request holds before anybody has looked at it.
+constexpr uint64_t kMaxHttpHeaderBytes = uint64_t{1} << 20;
 
 std::string VariableOf(const std::string& flag) {
   return kEnvironmentPrefix + absl::AsciiStrToUpper(absl::StrReplaceAll(flag, {{"-", "_"}}));
@@ -153,10 +157,33 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
       ->add_option("--pump-threads", config_.pump_threads,
                    "Threads that deliver; by default half the cores, but two of two or three")
       ->check(CLI::Range(1, kMaxPumpThreads));
+  AddHttpLimits();
   serve_->add_option("--log-level", config_.log_level, "What is logged, and all above it")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   serve_->add_option("--log-format", config_.log_format, "key=value lines, or JSON lines")
       ->check(CLI::IsMember({"text", "json"}));
+}
+
+void ServeFlags::AddHttpLimits() {
+  HttpServerLimits& limits = config_.http_limits;
+  const auto add_count = [this](const std::string& name, size_t* target, size_t least,
+                                const std::string& help) {
+    serve_->add_option(name, *target, help)->check(CLI::Range(least, kMaxHttpCount));
+  };
+  add_count("--http-max-connections", &limits.max_connections, 1,
+            "Connections to --http-listen, beside those in reserve");
+  add_count("--http-max-peer-connections", &limits.max_peer_connections, 1,
+            "Of one address (IPv6: of one network of 64 bits)");
+  add_count("--http-reserved-connections", &limits.reserved_connections, 1,
+            "Connections beyond both bounds, for /healthz and /readyz");
+  AddDuration("--http-request-timeout", &limits.request_timeout, "30s",
+              "For a whole request and the reading of its answer");
+  AddDuration("--http-idle-timeout", &limits.idle_timeout, "75s",
+              "How long a connection is kept for the next request");
+  add_count("--http-max-headers", &limits.max_headers, 1, "Header lines of a request");
+  AddSize("--http-max-header-bytes", &http_max_header_bytes_, "16KiB", "Their size");
+  AddSize("--http-max-held-bytes", &http_max_held_bytes_, "64MiB",
+          "What bodies and answers may hold in memory in all");
 }
 
 void ServeFlags::AddDuration(const std::string& name, absl::Duration* target,
@@ -182,6 +209,8 @@ void ServeFlags::AddSize(const std::string& name, uint64_t* target, const std::s
 std::optional<Failure> ServeFlags::Finish(const std::vector<std::string>& environment) {
   if (std::optional<Failure> failure = ApplyEnvironment(environment)) return failure;
   if (std::optional<Failure> failure = ApplyFile()) return failure;
+  config_.http_limits.max_header_bytes = static_cast<size_t>(http_max_header_bytes_);
+  config_.http_limits.max_held_bytes = static_cast<size_t>(http_max_held_bytes_);
   return Check();
 }
 
@@ -262,6 +291,19 @@ std::optional<Failure> ServeFlags::Check() const {
   }
   if (config_.max_queue_bytes < config_.max_notification_bytes) {
     return Usage("--max-queue-bytes must not be less than --max-notification-bytes");
+  }
+  if (http_max_header_bytes_ < 1024 || http_max_header_bytes_ > kMaxHttpHeaderBytes) {
+    return Usage("--http-max-header-bytes must be between 1KiB and 1MiB");
+  }
+  if (http_max_held_bytes_ < kMinHttpHeldBytes) {
+    return Usage("--http-max-held-bytes must be at least 1MiB");
+  }
+  for (const auto& [flag, timeout] :
+       {std::pair("--http-request-timeout", config_.http_limits.request_timeout),
+        std::pair("--http-idle-timeout", config_.http_limits.idle_timeout)}) {
+    if (timeout < absl::Seconds(1) || timeout > kMaxDrain) {
+      return Usage(absl::StrCat(flag, " must be between 1s and 1h"));
+    }
   }
   if (config_.drain_timeout > kMaxDrain) return Usage("--drain-timeout must be at most 1h");
   if (config_.retention < absl::Hours(24)) return Usage("--retention must be at least 24h");

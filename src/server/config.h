@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "src/http/server/http_server.h"
 #include "src/server/exit_codes.h"
 
 namespace postrider {
@@ -29,6 +30,7 @@ struct ServerConfig {
   uint64_t max_queue_bytes = uint64_t{64} << 20;
   absl::Duration retention = absl::Hours(7 * 24);
   int pump_threads = 1;
+  HttpServerLimits http_limits;
   std::string log_level = "info";
   std::string log_format = "text";
 
@@ -64,6 +66,7 @@ class ServeFlags {
  private:
   void AddDuration(const std::string& name, absl::Duration* target, const std::string& shown,
                    const std::string& help);
+  void AddHttpLimits();
   void AddSize(const std::string& name, uint64_t* target, const std::string& shown,
                const std::string& help);
   std::optional<Failure> ApplyEnvironment(const std::vector<std::string>& environment);
@@ -74,6 +77,8 @@ class ServeFlags {
   CLI::App* serve_;
   ServerConfig config_;
   std::string config_path_;
+  uint64_t http_max_header_bytes_ = HttpServerLimits().max_header_bytes;
+  uint64_t http_max_held_bytes_ = HttpServerLimits().max_held_bytes;
 };
 
 // The variables of this process, as ServeFlags::Finish takes them.

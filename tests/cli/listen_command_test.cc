@@ -81,8 +81,8 @@ TEST_F(ListenCommandTest, ShowsSoManyRequestsAndEnds) {
   std::string first;
   std::string second;
   Run({"--count", "2", "--fail-first", "1"}, [&](int port) {
-    first = HttpCall(port, "POST", "/hook", {{"X-Bell", "\x07"}}, R"({"a":[1,2e9]})");
-    second = HttpCall(port, "PUT", "/x?y", {}, "plain \x1b text");
+    first = HttpCall(port, "POST", "/hook", {{"X-Bell", "ding"}}, R"({"a":[1,2e9]})");
+    second = HttpCall(port, "PUT", "/x?y", {}, "plain \x1b\x07 text");
   });
   EXPECT_EQ(exit_code_, 0);
   EXPECT_THAT(first, StartsWith("HTTP/1.1 500"));
@@ -92,7 +92,7 @@ TEST_F(ListenCommandTest, ShowsSoManyRequestsAndEnds) {
       AllOf(StartsWith("listening http://127.0.0.1:"), HasSubstr("--- request 1 at "),
             HasSubstr("\nPOST /hook\n"), HasSubstr("{\n  \"a\": [\n    1,\n    2e9\n  ]\n}\n"),
             HasSubstr("; answered 500\n"), HasSubstr("--- request 2 at "),
-            HasSubstr("\nPUT /x?y\n"), HasSubstr("\nplain \\x1b text\n"),
+            HasSubstr("\nPUT /x?y\n"), HasSubstr("\nplain \\x1b\\x07 text\n"),
             HasSubstr("--- signature not checked: no secret is known; answered 200\n")));
   EXPECT_EQ(out_.find('\x07'), std::string::npos);
 }

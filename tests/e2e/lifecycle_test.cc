@@ -1,9 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 #include <fstream>
+#include <list>
 #include <string>
 #include <vector>
 
@@ -15,6 +17,7 @@
 #include "tests/e2e/api_client.h"
 #include "tests/e2e/receivers.h"
 #include "tests/e2e/server_process.h"
+#include "tests/support/http_client.h"
 #include "tests/support/http_sink.h"
 
 namespace postrider {
@@ -212,6 +215,43 @@ TEST(AdminTest, LogsAreLinesOfJsonOnStandardErrorWhenAskedFor) {
   }
   EXPECT_GE(lines, 4) << err;
   EXPECT_THAT(err, HasSubstr("webhook disabled"));
+}
+
+TEST(AdminTest, SlowAndIdleClientsKeepNobodyFromTheHealthPageNorFromAStop) {
+  // A thousand here, and a thousand there.
+  rlimit files{};
+  getrlimit(RLIMIT_NOFILE, &files);
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+  ServerProcess server;
+  ASSERT_TRUE(server.Start());
+  const int port = server.http_port();
+  std::list<RawConnection> clients;
+  for (int i = 0; i < 1000; ++i) clients.emplace_back(port);
+  for (int i = 0; i < 20; ++i) {
+    // A request that never ends, and answers that nobody reads.
+    clients.emplace_back(port).Send("GET /metrics HTTP/1.1\r\nX: " + std::string(1000, 'x'));
+    std::string many;
+    for (int j = 0; j < 500; ++j) many += "GET /metrics HTTP/1.1\r\n\r\n";
+    clients.emplace_back(port).Send(many);
+  }
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(server.Get("/healthz")->status, 200);
+    EXPECT_EQ(server.Get("/readyz")->status, 200);
+  }
+  EXPECT_EQ(server.Terminate(), 0);
+}
+
+TEST(AdminTest, AnEndlessHeaderTakesNoMemory) {
+  ServerProcess server;
+  ASSERT_TRUE(server.Start());
+  RawConnection client(server.http_port());
+  client.Send("GET /healthz HTTP/1.1\r\n");
+  const std::string lines(1 << 20, 'x');
+  bool taken = true;
+  for (int i = 0; i < 64 && taken; ++i) taken = client.Send("X: y\r\n" + lines + "\r\n");
+  EXPECT_FALSE(taken);
+  EXPECT_EQ(server.Get("/healthz")->status, 200);
 }
 
 // ---- Stop

@@ -63,14 +63,15 @@ int ServerProcess::Terminate() {
   return exit_code.value_or(-1);
 }
 
-std::optional<HttpAnswer> ServerProcess::Get(const std::string& path) const {
+int ServerProcess::http_port() const {
   int port = 0;
   const std::vector<std::string> parts = absl::StrSplit(http_address_, ':');
-  if (!absl::SimpleAtoi(parts.back(), &port)) {
-    ADD_FAILURE() << "no address: " << http_address_;
-    return std::nullopt;
-  }
-  const std::string text = HttpGet(port, path);
+  if (!absl::SimpleAtoi(parts.back(), &port)) ADD_FAILURE() << "no address: " << http_address_;
+  return port;
+}
+
+std::optional<HttpAnswer> ServerProcess::Get(const std::string& path) const {
+  const std::string text = HttpGet(http_port(), path);
   const std::vector<std::string> words = absl::StrSplit(text.substr(0, text.find('\r')), ' ');
   HttpAnswer answer;
   const size_t end = text.find("\r\n\r\n");

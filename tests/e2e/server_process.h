@@ -50,6 +50,7 @@ class ServerProcess {
   const std::string& grpc_address() const { return grpc_address_; }
   const std::string& http_address() const { return http_address_; }
   // From the admin HTTP. Nothing when there is no answer.
+  int http_port() const;
   std::optional<HttpAnswer> Get(const std::string& path) const;
   const std::string& ready_line() const { return ready_line_; }
 

@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <future>
+#include <list>
 #include <string>
+#include <utility>
 
 #include "src/server/metrics_page.h"
 #include "tests/support/http_client.h"
@@ -18,8 +21,8 @@ using ::testing::StartsWith;
 
 TEST(AdminHttpTest, ServesItsPages) {
   std::atomic<bool> ready = false;
-  auto http = AdminHttp::Start({"127.0.0.1", 0}, {[] { return std::string("figures 1\n"); },
-                                                  [&ready] { return ready.load(); }});
+  auto http = AdminHttp::Start({"127.0.0.1", 0}, {}, {[] { return std::string("figures 1\n"); },
+                                                      [&ready] { return ready.load(); }});
   ASSERT_TRUE(http.ok()) << http.status();
   const int port = (*http)->address().port;
   EXPECT_GT(port, 0);
@@ -31,16 +34,41 @@ TEST(AdminHttpTest, ServesItsPages) {
   EXPECT_THAT(HttpGet(port, "/other"), StartsWith("HTTP/1.1 404"));
 }
 
+TEST(AdminHttpTest, ManyScrapesShareARendering) {
+  std::atomic<int> rendered = 0;
+  std::promise<void> begun;
+  std::promise<void> go_on;
+  AdminHttp::Pages pages;
+  pages.ready = [] { return true; };
+  pages.metrics = [&] {
+    if (rendered++ == 0) {
+      begun.set_value();
+      go_on.get_future().wait();
+    }
+    return std::string("figures\n");
+  };
+  auto http = AdminHttp::Start({"127.0.0.1", 0}, {}, std::move(pages));
+  ASSERT_TRUE(http.ok());
+  std::list<RawConnection> scrapers;
+  for (int i = 0; i < 21; ++i) {
+    scrapers.emplace_back((*http)->address().port).Send("GET /metrics HTTP/1.0\r\n\r\n");
+    if (i == 0) begun.get_future().wait();
+  }
+  go_on.set_value();
+  for (RawConnection& scraper : scrapers) EXPECT_THAT(scraper.ReadToEnd(), HasSubstr("figures"));
+  EXPECT_LT(rendered, 10);
+}
+
 TEST(AdminHttpTest, StartsAndStops) {
   for (int i = 0; i < 20; ++i) {
-    EXPECT_TRUE(AdminHttp::Start({"127.0.0.1", 0}, {}).ok());
+    EXPECT_TRUE(AdminHttp::Start({"127.0.0.1", 0}, {}, {}).ok());
   }
 }
 
 TEST(AdminHttpTest, SaysWhenThePortIsTaken) {
-  auto first = AdminHttp::Start({"127.0.0.1", 0}, {});
+  auto first = AdminHttp::Start({"127.0.0.1", 0}, {}, {});
   ASSERT_TRUE(first.ok());
-  auto second = AdminHttp::Start((*first)->address(), {});
+  auto second = AdminHttp::Start((*first)->address(), {}, {});
   ASSERT_FALSE(second.ok());
   EXPECT_THAT(std::string(second.status().message()), HasSubstr("--http-listen"));
 }

@@ -172,7 +172,7 @@ std::optional<Failure> App::Impl::Bind() {
   };
   pages.ready = [this] { return serving.load(); };
   absl::StatusOr<std::unique_ptr<AdminHttp>> http =
-      AdminHttp::Start(*ParseHostPort(config.http_listen), std::move(pages));
+      AdminHttp::Start(*ParseHostPort(config.http_listen), config.http_limits, std::move(pages));
   if (!http.ok()) return Failure{ExitCode::kUnavailable, std::string(http.status().message())};
   admin_http = *std::move(http);
   return std::nullopt;
@@ -252,6 +252,7 @@ void App::Impl::OpenServices() {
   for (size_t i = 0; i < pumps.size(); ++i) {
     AddPumpMetrics(pumps[i]->metrics(), static_cast<int>(i), metrics_page.get());
   }
+  AddHttpMetrics(admin_http->metrics(), metrics_page.get());
   metrics_page->AddCounter("postrider_dispatch_left_on_disk_total",
                            "Deliveries not handed to a pump in memory, since too much was on the "
                            "way; they are read from disk.",
@@ -338,6 +339,8 @@ void App::Stop() {
   // Test requests that are under way would keep their calls until their timeouts.
   if (impl_->tester != nullptr) impl_->tester->Stop();
   Abandon();
+  // Both at once: neither makes the stop longer.
+  if (impl_->admin_http != nullptr) impl_->admin_http->BeginStop(kRpcShutdownTimeout);
   if (impl_->rpc_server != nullptr) impl_->rpc_server->Shutdown(kRpcShutdownTimeout);
   {
     MutexLock lock(&impl_->page_mutex);

@@ -46,6 +46,26 @@ void AddOutboxMetrics(const SqliteOutboxMetrics& m, MetricsPage* page) {
                      m.checkpoint_latency);
 }
 
+void AddHttpMetrics(const HttpServerMetrics& metrics, MetricsPage* page) {
+  page->AddGauge("postrider_http_connections", "Connections to the HTTP listener.", {},
+                 metrics.connections);
+  page->AddCounter("postrider_http_accepted_total", "HTTP connections taken.", {},
+                   metrics.accepted);
+  page->AddGauge("postrider_http_held_bytes",
+                 "Bodies of HTTP requests, and answers that are not on the wire yet.", {},
+                 metrics.held_bytes);
+  page->AddCounter("postrider_http_requests_total", "HTTP requests.", {}, metrics.requests);
+  page->AddCounter("postrider_http_refused_total",
+                   "HTTP connections closed and requests answered 503 since a bound was reached.",
+                   {}, metrics.refused);
+  page->AddCounter("postrider_http_timeouts_total",
+                   "HTTP connections closed since a request or its answer took too long.", {},
+                   metrics.timeouts);
+  page->AddCounter("postrider_http_accept_failures_total",
+                   "Times that HTTP connections could not be accepted.", {},
+                   metrics.accept_failures);
+}
+
 void AddPumpMetrics(const PumpMetrics& metrics, int pump, MetricsPage* page) {
   const MetricsPage::Labels labels = {{"pump", std::to_string(pump)}};
   const auto counter = [&](const char* name, const char* help, const Counter& value) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "src/http/server/http_server.h"
 #include "src/outbox/sqlite/options.h"
 #include "src/server/metrics_page.h"
 #include "src/server/wiring/pump.h"
@@ -8,6 +9,7 @@ namespace postrider {
 
 // The layers' figures under their public names, which docs/operations.md lists.
 void AddOutboxMetrics(const SqliteOutboxMetrics& metrics, MetricsPage* page);
+void AddHttpMetrics(const HttpServerMetrics& metrics, MetricsPage* page);
 void AddPumpMetrics(const PumpMetrics& metrics, int pump, MetricsPage* page);
 
 }  // namespace postrider

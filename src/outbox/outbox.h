@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +13,10 @@
 #include "src/outbox/types.h"
 
 namespace postrider {
+
+// A notification and its deliveries are one transaction, and one call does not take for ever.
+inline constexpr size_t kMaxDeliveriesPerNotification = 100000;
+inline constexpr size_t kMaxDeliveriesPerCall = 1000000;
 
 // Hears what was committed, so that it is known in memory without being read back. The calls come
 // one at a time, in the order of the commits, before the callers of those commits are answered.
@@ -39,8 +44,8 @@ struct StartingWebhook {
 // Thread-safe. Every call returns at once, without having waited for the disk, and calls `done`
 // exactly once, later, on a thread of the outbox's own (never inside the call). `done` must be
 // quick and must not block. An OK from a write means that it is durable: it outlives a power cut.
-// An error means that nothing of it was stored, except UNKNOWN: the disk failed at the commit, and
-// the write may or may not be there after the restart.
+// An error means that nothing of it was stored, except that UNKNOWN (the disk failed at the commit)
+// leaves open whether the write is there after the restart, and that Publish may have stored some.
 //
 // Errors that every write can have:
 //
@@ -68,9 +73,13 @@ class Outbox {
   // ---- Writes
 
   // Stores each notification, with a delivery due at once for every enabled webhook of its tenant
-  // that wants its type. The results stand in the order of the notifications. A notification fails
-  // alone with NOT_FOUND (the tenant is unknown: no webhook was ever configured for it, and it is
-  // not `default`) or ALREADY_EXISTS (its key is known with another type or body).
+  // that wants its type, in one transaction; many notifications may take several, with the writes
+  // of others between them. So when the call fails, some of them may be stored. The results stand
+  // in the order of the notifications. A notification fails alone with NOT_FOUND (the tenant is
+  // unknown: no webhook was ever configured for it, and it is not `default`), ALREADY_EXISTS (its
+  // key is known with another type or body) or FAILED_PRECONDITION (it owes more than
+  // kMaxDeliveriesPerNotification). The call fails, with nothing stored, with FAILED_PRECONDITION
+  // when it owes more than kMaxDeliveriesPerCall.
   virtual void Publish(std::vector<NewNotification> notifications,
                        Done<std::vector<absl::StatusOr<Published>>> done) = 0;
 

@@ -24,6 +24,12 @@ absl::Status NoNotification(const std::string& tenant, const std::string& id) {
                     "NOTIFICATION_NOT_FOUND");
 }
 
+// What the outbox says of a whole call.
+absl::Status CallError(const absl::Status& status) {
+  if (absl::IsFailedPrecondition(status)) return WithReason(status, "TOO_MANY_DELIVERIES");
+  return status;
+}
+
 // What the outbox says of one notification, in words for its publisher.
 absl::Status PublishError(const absl::Status& status, const std::string& tenant,
                           const std::string& key) {
@@ -40,7 +46,7 @@ absl::Status PublishError(const absl::Status& status, const std::string& tenant,
                                               "for one notification")),
         "IDEMPOTENCY_KEY_REUSED");
   }
-  return status;
+  return CallError(status);
 }
 
 void FillResponse(const Published& published, const IdCodec& ids,
@@ -129,7 +135,7 @@ void NotificationHandlers::PublishNotification(const v1::PublishNotificationRequ
   outbox_.Publish(
       std::move(one), [this, &request, response, done = std::move(done)](
                           absl::StatusOr<std::vector<absl::StatusOr<Published>>> results) mutable {
-        if (!results.ok()) return std::move(done)(results.status());
+        if (!results.ok()) return std::move(done)(CallError(results.status()));
         if (results->size() != 1) return std::move(done)(WrongCount());
         const absl::StatusOr<Published>& result = results->front();
         if (!result.ok()) {
@@ -171,7 +177,7 @@ void NotificationHandlers::BatchPublishNotifications(
         if (results.ok() && results->size() != places.size()) results = WrongCount();
         if (!results.ok()) {
           response->Clear();
-          return std::move(done)(results.status());
+          return std::move(done)(CallError(results.status()));
         }
         for (size_t i = 0; i < places.size(); ++i) {
           const absl::StatusOr<Published>& published = (*results)[i];

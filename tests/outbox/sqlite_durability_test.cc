@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <semaphore>
 #include <set>
 #include <string>
@@ -111,6 +112,79 @@ TEST(SqliteDurabilityTest, KillingItLosesNothingThatWasAnswered) {
   }
   // Whatever was stored is owed: a notification and its delivery come together.
   EXPECT_GE(ReadOwed(*outbox, WebhookId{1}, 1000000)->rows.size(), answered.size());
+}
+
+// Tells the pipe of each commit.
+class CommitsListener final : public OutboxListener {
+ public:
+  explicit CommitsListener(int pipe) : pipe_(pipe) {}
+  void OnOwed(std::vector<OwedDelivery>) override {
+    if (write(pipe_, "", 1) != 1) _exit(5);
+  }
+  void OnWebhookChanged(const Webhook&) override {}
+  void OnWebhookDeleted(WebhookId) override {}
+
+ private:
+  const int pipe_;
+};
+
+constexpr int kBatchHooks = 40;
+constexpr int kBatch = 1000;
+
+std::vector<NewNotification> Batch() {
+  std::vector<NewNotification> batch;
+  for (int i = 0; i < kBatch; ++i) {
+    batch.push_back({"default", "T", std::make_shared<const std::string>("{}"),
+                     "key-" + std::to_string(i)});
+  }
+  return batch;
+}
+
+[[noreturn]] void PublishABatch(const std::string& directory, int pipe) {
+  CommitsListener listener(pipe);
+  const auto outbox = OpenOutbox(TestOptions(directory), SystemClock(), &listener);
+  PublishAll(*outbox, Batch()).IgnoreError();
+  _exit(3);
+}
+
+TEST(SqliteDurabilityTest, KillingItBetweenTheSlicesOfABatchLeavesWholeNotifications) {
+  const ScratchDir dir;
+  {
+    const auto outbox = OpenOutbox(TestOptions(dir.path()), SystemClock());
+    for (int i = 0; i < kBatchHooks; ++i) {
+      ASSERT_TRUE(PutWebhook(*outbox, "hook-" + std::to_string(i)).ok());
+    }
+  }
+  int pipe_ends[2];
+  ASSERT_EQ(pipe(pipe_ends), 0);
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    close(pipe_ends[0]);
+    PublishABatch(dir.path(), pipe_ends[1]);
+  }
+  close(pipe_ends[1]);
+  char byte = 0;
+  for (int i = 0; i < 5; ++i) ASSERT_EQ(read(pipe_ends[0], &byte, 1), 1);
+  kill(child, SIGKILL);
+  close(pipe_ends[0]);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << status;
+  ASSERT_EQ(IntegrityOf(dir.File("outbox.db")), "ok");
+  const auto outbox = OpenOutbox(TestOptions(dir.path()), SystemClock());
+  const auto stored = CountDeliveries(*outbox, "hook-0");
+  ASSERT_TRUE(stored.ok());
+  EXPECT_GT(*stored, 0);
+  // As many for the last webhook: no notification has but some of its deliveries.
+  EXPECT_EQ(*stored, *CountDeliveries(*outbox, "hook-" + std::to_string(kBatchHooks - 1)));
+  // Sent again, each is there once.
+  const auto again = PublishAll(*outbox, Batch());
+  ASSERT_TRUE(again.ok()) << again.status();
+  int duplicates = 0;
+  for (const auto& result : *again) duplicates += result->duplicate ? 1 : 0;
+  EXPECT_EQ(duplicates, *stored);
+  EXPECT_EQ(*CountDeliveries(*outbox, "hook-0"), kBatch);
 }
 
 }  // namespace

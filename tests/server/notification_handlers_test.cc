@@ -238,6 +238,30 @@ TEST_F(NotificationHandlersTest, ABatchThatTheOutboxRefusesFailsAsAWhole) {
   EXPECT_EQ(response.results_size(), 0);
 }
 
+TEST_F(NotificationHandlersTest, WhatOwesTooMuchSaysSoAndAsksForNoRetry) {
+  store_.SetMaxDeliveriesPerNotification(1);
+  Configure(AWebhook("one", true));
+  Configure(AWebhook("two", true));
+  v1::PublishNotificationResponse published;
+  const absl::Status alone = Publish(Json("{}"), &published);
+  EXPECT_EQ(alone.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(ReasonOf(alone), "TOO_MANY_DELIVERIES");
+  v1::BatchPublishNotificationsRequest batch;
+  *batch.add_requests() = Json("{}");
+  v1::BatchPublishNotificationsResponse response;
+  ASSERT_TRUE(
+      Do(notifications_, &NotificationHandlers::BatchPublishNotifications, batch, &response).ok());
+  EXPECT_EQ(response.results(0).status().code(), 9);
+  for (const google::protobuf::Any& detail : response.results(0).status().details()) {
+    EXPECT_FALSE(detail.Is<google::rpc::RetryInfo>());
+  }
+  // A whole call.
+  outbox_.FailWrites(1, absl::FailedPreconditionError("this call would owe 2000000 deliveries"));
+  EXPECT_EQ(ReasonOf(Do(notifications_, &NotificationHandlers::BatchPublishNotifications, batch,
+                        &response)),
+            "TOO_MANY_DELIVERIES");
+}
+
 TEST_F(NotificationHandlersTest, Lists) {
   v1::PublishNotificationResponse response;
   std::vector<std::string> ids;

@@ -59,6 +59,15 @@ absl::StatusOr<Published> MemoryStore::PublishOne(const NewNotification& notific
       return Published{it->second, true, first.notification.delivery_count};
     }
   }
+  const auto wanting = static_cast<size_t>(
+      std::count_if(webhooks_.begin(), webhooks_.end(), [&](const auto& entry) {
+        const Webhook& webhook = entry.second;
+        return webhook.tenant == notification.tenant && webhook.enabled &&
+               Wants(webhook, notification.type);
+      }));
+  if (wanting > max_per_notification_) {
+    return absl::FailedPreconditionError(absl::StrCat(wanting, " webhooks want this"));
+  }
   Published result;
   result.id = NotificationId{notification_ids_.Next(now)};
   for (const auto& [id, webhook] : webhooks_) {

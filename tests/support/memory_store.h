@@ -33,6 +33,8 @@ class MemoryStore {
 
   const IdCodec& ids() const { return ids_; }
   size_t notification_count() const { return notifications_.size(); }
+  // As kMaxDeliveriesPerNotification, for tests that have no time to owe so many.
+  void SetMaxDeliveriesPerNotification(size_t max) { max_per_notification_ = max; }
 
   std::vector<absl::StatusOr<Published>> Publish(const std::vector<NewNotification>& notifications,
                                                  absl::Time now, OutboxListener* listener);
@@ -84,6 +86,7 @@ class MemoryStore {
   IdSequence notification_ids_{0};
   IdSequence delivery_ids_{0};
   int64_t last_version_ = 0;
+  size_t max_per_notification_ = kMaxDeliveriesPerNotification;
   std::set<std::string> tenants_{"default"};
   std::map<WebhookId, Webhook> webhooks_;
   std::map<NotificationId, NotificationRow> notifications_;

@@ -2,12 +2,12 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/time/time.h"
 #include "benchmark/benchmark.h"
-#include "src/base/bounded_queue.h"
+#include "src/base/fair_queue.h"
 #include "src/delivery/webhook_queue.h"
 #include "tools/micro_benchmark/support.h"
 
@@ -30,18 +30,23 @@ std::vector<Call> MakeCalls() {
   return calls;
 }
 
-void PushAndTakeAll(benchmark::State& state) {
-  BoundedQueue<Call> queue(kTaken, kTaken);
+// As the writer takes them: one by one, and says what each has cost.
+void PushAndTakeInTurn(benchmark::State& state) {
+  const auto owners = static_cast<size_t>(state.range(0));
+  std::vector<std::string> names;
+  for (size_t i = 0; i < owners; ++i) names.push_back("tenant-" + std::to_string(i));
+  FairQueue<Call> queue(16 * kTaken, 16 * kTaken, 256);
   std::vector<Call> calls = MakeCalls();
-  std::vector<Call> taken;
   while (state.KeepRunningBatch(kTaken)) {
-    for (Call& call : calls) queue.TryPush(call, 1);
-    queue.TakeAll(&taken, absl::ZeroDuration());
-    calls.swap(taken);
+    for (size_t i = 0; i < calls.size(); ++i) queue.TryPush(names[i % owners], calls[i], 1, 1);
+    for (Call& call : calls) {
+      call = *queue.Take(/*own_first=*/true);
+      queue.Charge(names[0], 1);
+    }
   }
   Require(calls.size() == kTaken && calls.back() != nullptr, "the queue has lost a call");
 }
-BENCHMARK(PushAndTakeAll)->Name("queues/bounded_queue");
+BENCHMARK(PushAndTakeInTurn)->Name("queues/fair_queue")->Arg(1)->Arg(100);
 
 void BareVector(benchmark::State& state) {
   std::vector<Call> queue;

@@ -6,6 +6,18 @@
 #include <variant>
 
 namespace postrider {
+namespace {
+
+size_t CountOwed(const FinishedBatch& batch) {
+  size_t owed = 0;
+  for (const Effects::Event& event : batch.events) {
+    const auto* deliveries = std::get_if<std::vector<OwedDelivery>>(&event);
+    if (deliveries != nullptr) owed += deliveries->size();
+  }
+  return owed;
+}
+
+}  // namespace
 
 CompletionThread::CompletionThread(OutboxListener* listener)
     : listener_(listener), thread_([this] { Loop(); }) {}
@@ -20,8 +32,12 @@ void CompletionThread::Stop() {
 }
 
 void CompletionThread::PostCommitted(FinishedBatch batch) {
+  const size_t owed = CountOwed(batch);
   MutexLock lock(&mutex_);
-  while (batches_.size() >= kMaxWaiting) taken_.Wait(&mutex_);
+  while (batches_.size() >= kMaxWaiting || (owed_ > 0 && owed_ + owed > kMaxOwedWaiting)) {
+    taken_.Wait(&mutex_);
+  }
+  owed_ += owed;
   batches_.push_back(std::move(batch));
   posted_.Signal();
 }
@@ -42,6 +58,7 @@ void CompletionThread::Loop() {
       if (batches_.empty()) return;
       batch = std::move(batches_.front());
       batches_.pop_front();
+      owed_ -= CountOwed(batch);
       taken_.Signal();
     }
     Finish(batch);

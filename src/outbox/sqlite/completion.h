@@ -40,7 +40,8 @@ class CompletionThread {
   CompletionThread(const CompletionThread&) = delete;
   CompletionThread& operator=(const CompletionThread&) = delete;
 
-  // From the writer: waits while many batches are unfinished, so that they cannot pile up.
+  // From the writer: waits while many batches, or many deliveries, are unfinished, so that they
+  // cannot pile up.
   void PostCommitted(FinishedBatch batch);
   // From anyone, without waiting. The callers bound how many of these there are.
   void Post(FinishedBatch batch);
@@ -51,6 +52,8 @@ class CompletionThread {
 
  private:
   static constexpr size_t kMaxWaiting = 64;
+  // A single transaction may hold more.
+  static constexpr size_t kMaxOwedWaiting = 65536;
 
   void Loop();
   void Finish(FinishedBatch& batch);
@@ -61,6 +64,8 @@ class CompletionThread {
   CondVar posted_;
   CondVar taken_;
   std::deque<FinishedBatch> batches_ ABSL_GUARDED_BY(mutex_);
+  // Deliveries in `batches_`.
+  size_t owed_ ABSL_GUARDED_BY(mutex_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
 
   // Last, so that the thread sees the rest.

@@ -7,6 +7,7 @@
 
 #include "absl/time/time.h"
 #include "src/base/metrics.h"
+#include "src/outbox/outbox.h"
 
 namespace postrider {
 
@@ -33,6 +34,9 @@ struct SqliteOutboxOptions {
   size_t max_queued_bytes = size_t{64} << 20;
   // Reads that wait for a reader; ReadOwed and LoadWebhooks are taken beyond it.
   size_t max_queued_reads = 1024;
+  // What is owed by more is refused.
+  size_t max_deliveries_per_notification = kMaxDeliveriesPerNotification;
+  size_t max_deliveries_per_call = kMaxDeliveriesPerCall;
   int reader_threads = 2;
   // Notifications are kept for this long, and longer while anything of them is owed; idempotency
   // keys as long as their notification. At least 24 h.

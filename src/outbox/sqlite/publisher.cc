@@ -19,10 +19,17 @@ const std::vector<WebhookId>& WantingType(const Routing::Tenant& tenant, const s
   return it == tenant.by_type.end() ? none : it->second;
 }
 
+size_t CountWanting(const Routing::Tenant& tenant, const std::string& type) {
+  return tenant.all_types.size() + WantingType(tenant, type).size();
+}
+
 }  // namespace
 
-absl::StatusOr<Publisher> Publisher::Create(Database& db, const Routing& routing) {
+absl::StatusOr<Publisher> Publisher::Create(Database& db, const Routing& routing,
+                                            const SqliteOutboxOptions& options) {
   Publisher p;
+  p.max_per_notification_ = options.max_deliveries_per_notification;
+  p.max_per_call_ = options.max_deliveries_per_call;
   p.db_ = &db;
   p.routing_ = &routing;
   ASSIGN_OR_RETURN(p.last_notification_id_,
@@ -45,7 +52,33 @@ absl::StatusOr<Publisher> Publisher::Create(Database& db, const Routing& routing
                  " budget_attempts, last_http_status) VALUES (?, ?, ?, 0, ?, 0, 0, 0)"));
   ASSIGN_OR_RETURN(p.find_key_, db.Prepare("SELECT id, delivery_count, type, body FROM notification"
                                            " WHERE tenant_id = ? AND idempotency_key = ?"));
+  ASSIGN_OR_RETURN(p.key_known_, db.Prepare("SELECT 1 FROM notification"
+                                            " WHERE tenant_id = ? AND idempotency_key = ?"));
   return p;
+}
+
+absl::Status Publisher::CheckFanOut(const std::vector<NewNotification>& notifications,
+                                    absl::Status* refusal) {
+  // Spares nearly all calls the rest.
+  if (notifications.size() * routing_->webhooks() <= max_per_call_) return absl::OkStatus();
+  size_t owed = 0;
+  for (const NewNotification& notification : notifications) {
+    const Routing::Tenant* const tenant = routing_->Find(notification.tenant);
+    if (tenant == nullptr) continue;
+    const size_t count = CountWanting(*tenant, notification.type);
+    if (count == 0 || count > max_per_notification_) continue;
+    if (!notification.idempotency_key.empty()) {
+      ASSIGN_OR_RETURN(const bool known, IsKnown(tenant->id, notification.idempotency_key));
+      if (known) continue;
+    }
+    owed += count;
+  }
+  if (owed > max_per_call_) {
+    *refusal = absl::FailedPreconditionError(
+        absl::StrCat("this call would owe ", owed, " deliveries, and at most ", max_per_call_,
+                     " are allowed in one: publish fewer notifications in a call"));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Publisher::Publish(const NewNotification& notification, absl::Time now,
@@ -56,7 +89,8 @@ absl::Status Publisher::Publish(const NewNotification& notification, absl::Time 
                                                "' is unknown: configure a webhook for it first"));
     return absl::OkStatus();
   }
-  const size_t count = tenant->all_types.size() + WantingType(*tenant, notification.type).size();
+  const size_t count = CountWanting(*tenant, notification.type);
+  if (count > max_per_notification_) return AnswerTooMany(*tenant, notification, count, result);
   const int64_t id = notification_ids_.Next(now);
   last_notification_id_ = id;
   // The numbers of the deliveries are taken at once and stand in a row, so that the notification's
@@ -111,6 +145,26 @@ absl::Status Publisher::FanOut(const Routing::Tenant& tenant, const NewNotificat
     RETURN_IF_ERROR(add(webhook));
   }
   return absl::OkStatus();
+}
+
+absl::Status Publisher::AnswerTooMany(const Routing::Tenant& tenant,
+                                      const NewNotification& notification, size_t count,
+                                      absl::StatusOr<Published>* result) {
+  if (!notification.idempotency_key.empty()) {
+    ASSIGN_OR_RETURN(const bool known, IsKnown(tenant.id, notification.idempotency_key));
+    if (known) return AnswerDuplicate(tenant.id, notification, result);
+  }
+  *result = absl::FailedPreconditionError(absl::StrCat(
+      "tenant '", notification.tenant, "' has ", count, " webhooks that want this notification, ",
+      "and it may be owed to at most ", max_per_notification_,
+      ": let webhooks take certain types only, or divide them among tenants"));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Publisher::IsKnown(int64_t tenant_id, const std::string& key) {
+  const ResetOnExit reset(key_known_);
+  key_known_.Bind(tenant_id, key);
+  return key_known_.Next();
 }
 
 absl::Status Publisher::AnswerDuplicate(int64_t tenant_id, const NewNotification& notification,

@@ -1,22 +1,25 @@
 #pragma once
 
+#include <atomic>
 #include <cstddef>
-#include <deque>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "src/base/fair_queue.h"
 #include "src/base/metrics.h"
-#include "src/base/mutex.h"
 #include "src/outbox/sqlite/read_session.h"
 #include "src/outbox/sqlite/running_reads.h"
 
 namespace postrider {
 
-// Threads that read, each on a connection of its own. Thread-safe; Close is for the owner.
+// Threads that read, each on a connection of its own, in the turns of the tenants that ask. What
+// the engines ask for comes first: however many lists are asked for, deliveries are read.
+// Thread-safe; Close is for the owner.
 class ReaderPool {
  public:
   // Is given the session to read with, or why it was not run. Answers its caller itself.
@@ -28,10 +31,10 @@ class ReaderPool {
   ReaderPool(const ReaderPool&) = delete;
   ReaderPool& operator=(const ReaderPool&) = delete;
 
-  // OK when it took the job. Otherwise `job` is untouched: RESOURCE_EXHAUSTED when the queue is
-  // full and the job `bounded`, UNAVAILABLE after Close. What is not bounded, since its producer
-  // bounds it, comes first: however many lists are asked for, deliveries are read.
-  absl::Status Submit(Job& job, bool bounded);
+  // OK when it took the job. Otherwise `job` is untouched: RESOURCE_EXHAUSTED when the tenant's
+  // share of the queue is used up, UNAVAILABLE after Close. An empty tenant: the house's own, which
+  // is never refused for want of room, since its producers bound it.
+  absl::Status Submit(const std::string& tenant, Job& job);
 
   RunningReads& running() { return running_; }
 
@@ -40,23 +43,11 @@ class ReaderPool {
 
  private:
   void Loop(std::unique_ptr<ReadSession> session);
-  bool empty() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return first_.empty() && jobs_.empty();
-  }
-  void ReportQueued() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    queued_.Set(static_cast<int64_t>(first_.size() + jobs_.size()));
-  }
 
-  const size_t max_queued_;
   Gauge& queued_;
   RunningReads running_;
-
-  Mutex mutex_;
-  CondVar submitted_;
-  std::deque<Job> first_ ABSL_GUARDED_BY(mutex_);
-  std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-
+  FairQueue<Job> queue_;
+  std::atomic<bool> closed_{false};
   std::vector<std::thread> threads_;
 };
 

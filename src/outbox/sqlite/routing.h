@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -26,6 +27,9 @@ class Routing {
 
   // Null when the tenant is unknown. Good until the next change.
   const Tenant* Find(const std::string& tenant) const;
+
+  // The enabled webhooks, of all tenants.
+  size_t webhooks() const { return routes_.size(); }
 
   // REQUIRES: the tenant is not known.
   void AddTenant(const std::string& tenant, int64_t id);

@@ -20,6 +20,9 @@ constexpr absl::Duration kMinRetention = absl::Hours(24);
 constexpr int64_t kInstanceMask = (int64_t{1} << 40) - 1;
 // What a write weighs in the queue beside the bytes that it carries.
 constexpr size_t kOverhead = 256;
+constexpr char kDefaultTenant[] = "default";
+// For writes of the engines, which no tenant asks for.
+constexpr char kHouse[] = "";
 
 absl::Status CheckOptions(const SqliteOutboxOptions& options) {
   if (options.data_directory.empty()) {
@@ -35,6 +38,48 @@ absl::Status CheckOptions(const SqliteOutboxOptions& options) {
   }
   return absl::OkStatus();
 }
+
+using PublishResults = std::vector<absl::StatusOr<Published>>;
+
+// A call of Publish. Many deliveries are written in several transactions, which end between
+// notifications.
+class Publishing {
+ public:
+  explicit Publishing(std::vector<NewNotification> notifications)
+      : notifications_(std::move(notifications)), results_(notifications_.size()) {}
+
+  // Stores what fits into the transaction, at least one notification.
+  absl::Status Run(WriteContext& context, absl::StatusOr<PublishResults>* results) {
+    absl::Status refusal = context.admission;
+    if (refusal.ok() && next_ == 0) {
+      RETURN_IF_ERROR(context.session.CheckFanOut(notifications_, &refusal));
+    }
+    if (!refusal.ok()) {
+      *results = next_ > 0 ? PartStored(refusal) : Unshared(refusal);
+      if (!context.admission.ok()) ++context.effects.counts().refused;
+      return absl::OkStatus();
+    }
+    const size_t first = next_;
+    for (; next_ < notifications_.size(); ++next_) {
+      context.unfinished = next_ > first && context.full();
+      if (context.unfinished) return absl::OkStatus();
+      const NewNotification& notification = notifications_[next_];
+      const size_t before = context.effects.counts().deliveries;
+      RETURN_IF_ERROR(context.session.Publish(notification, context.now, &context.effects,
+                                              &results_[next_]));
+      context.rows += 1 + context.effects.counts().deliveries - before;
+      context.bytes += kOverhead + notification.body->size();
+    }
+    *results = std::move(results_);
+    return absl::OkStatus();
+  }
+
+ private:
+  const std::vector<NewNotification> notifications_;
+  PublishResults results_;
+  // The first that is not stored yet.
+  size_t next_ = 0;
+};
 
 }  // namespace
 
@@ -53,26 +98,25 @@ class SqliteOutbox::Impl {
   // The last answers are given while everything that they may call is still there.
   void EndAnswers() { completion_.Stop(); }
 
-  // Lets `work(context, &result)` run in a transaction, and answers `done` with the result when
-  // that is on disk. `bytes`, `rows`: see PendingWrite.
+  // Lets `work(context, &result)` run in a transaction, in the tenant's turn, and answers `done`
+  // with the result when that is on disk. `bytes`: what it weighs in the queue.
   template <typename Result, typename Work>
-  void Write(size_t bytes, size_t rows, absl::AnyInvocable<void(Result) &&> done, Work work,
-             bool bounded = true) {
-    writer_->Submit(std::make_unique<ClosureWrite<Result, Work>>(bytes, rows, std::move(done),
-                                                                 std::move(work)),
-                    bounded);
+  void Write(std::string tenant, size_t bytes, absl::AnyInvocable<void(Result) &&> done,
+             Work work) {
+    writer_->Submit(std::make_unique<ClosureWrite<Result, Work>>(std::move(tenant), bytes,
+                                                                 std::move(done), std::move(work)));
   }
 
-  // Answers `done` with what `read(session)` returns.
+  // Answers `done` with what `read(session)` returns, in the tenant's turn.
   template <typename T, typename Read>
-  void Ask(bool bounded, Outbox::Done<T> done, Read read) {
+  void Ask(const std::string& tenant, Outbox::Done<T> done, Read read) {
     ReaderPool::Job job = [this, done = std::move(done),
                            read = std::move(read)](absl::StatusOr<ReadSession*> session) mutable {
       if (!session.ok()) return std::move(done)(session.status());
       metrics_.reads.Add();
       std::move(done)(read(**session));
     };
-    absl::Status refused = readers_->Submit(job, bounded);
+    absl::Status refused = readers_->Submit(tenant, job);
     if (refused.ok()) return;
     metrics_.reads_refused.Add();
     FinishedBatch answer;
@@ -112,7 +156,7 @@ absl::StatusOr<std::unique_ptr<SqliteOutbox::Impl>> SqliteOutbox::Impl::Open(
   ASSIGN_OR_RETURN(Database db, OpenDatabase(path, LogVfs(options.vfs)));
   ASSIGN_OR_RETURN(const int64_t instance, db.Int("SELECT instance FROM meta"));
   ASSIGN_OR_RETURN(std::unique_ptr<WriteSession> session,
-                   WriteSession::Create(std::move(db), options.retention));
+                   WriteSession::Create(std::move(db), options));
   std::vector<std::unique_ptr<ReadSession>> sessions;
   for (int i = 0; i < options.reader_threads; ++i) {
     ASSIGN_OR_RETURN(sessions.emplace_back(), ReadSession::Open(path, options.vfs));
@@ -149,34 +193,26 @@ const IdCodec& SqliteOutbox::ids() const { return impl_->ids(); }
 
 void SqliteOutbox::Publish(std::vector<NewNotification> notifications,
                            Done<std::vector<absl::StatusOr<Published>>> done) {
-  using Result = absl::StatusOr<std::vector<absl::StatusOr<Published>>>;
   size_t bytes = kOverhead;
   for (const NewNotification& n : notifications) bytes += kOverhead + n.body->size();
-  const size_t rows = notifications.size();
-  impl_->Write<Result>(
-      bytes, rows, std::move(done),
-      [notifications = std::move(notifications)](WriteContext& context, Result* result) {
-        if (!context.admission.ok()) {
-          *result = Unshared(context.admission);
-          ++context.effects.counts().refused;
-          return absl::OkStatus();
-        }
-        std::vector<absl::StatusOr<Published>> results(notifications.size());
-        for (size_t i = 0; i < notifications.size(); ++i) {
-          RETURN_IF_ERROR(context.session.Publish(notifications[i], context.now, &context.effects,
-                                                  &results[i]));
-        }
-        *result = std::move(results);
-        return absl::OkStatus();
+  // One call is one tenant's, in all but name.
+  std::string tenant = notifications.empty() ? kDefaultTenant : notifications.front().tenant;
+  impl_->Write<absl::StatusOr<PublishResults>>(
+      std::move(tenant), bytes, std::move(done),
+      [publish = Publishing(std::move(notifications))](
+          WriteContext& context, absl::StatusOr<PublishResults>* results) mutable {
+        return publish.Run(context, results);
       });
 }
 
 void SqliteOutbox::ModifyWebhook(std::string tenant, std::string name, Modify modify,
                                  Done<Webhook> done) {
   using Result = absl::StatusOr<Webhook>;
-  impl_->Write<Result>(kOverhead, 1, std::move(done),
+  std::string of = tenant;
+  impl_->Write<Result>(std::move(of), kOverhead, std::move(done),
                        [tenant = std::move(tenant), name = std::move(name),
                         modify = std::move(modify)](WriteContext& context, Result* result) mutable {
+                         ++context.rows;
                          return context.session.ModifyWebhook(tenant, name, modify, context.now,
                                                               &context.effects, result);
                        });
@@ -185,8 +221,9 @@ void SqliteOutbox::ModifyWebhook(std::string tenant, std::string name, Modify mo
 void SqliteOutbox::DisableWebhook(WebhookId id, int64_t version, std::string reason,
                                   StatusDone done) {
   impl_->Write<absl::Status>(
-      kOverhead, 1, std::move(done),
+      kHouse, kOverhead, std::move(done),
       [id, version, reason = std::move(reason)](WriteContext& context, absl::Status*) {
+        ++context.rows;
         return context.session.DisableWebhook(id, version, reason, context.now, &context.effects);
       });
 }
@@ -196,21 +233,23 @@ void SqliteOutbox::RecordOutcomes(OutcomeBatch batch, StatusDone done) {
   for (const AttemptOutcome& outcome : batch.outcomes) {
     bytes += sizeof outcome + outcome.error.size() + outcome.response_body.size();
   }
-  const size_t rows = batch.outcomes.size() + batch.health.size();
   impl_->Write<absl::Status>(
-      bytes, rows, std::move(done),
-      [batch = std::move(batch)](WriteContext& context, absl::Status*) {
+      kHouse, bytes, std::move(done),
+      [batch = std::move(batch), bytes](WriteContext& context, absl::Status*) {
+        context.rows += batch.outcomes.size() + batch.health.size();
+        context.bytes += bytes;
         context.effects.counts().outcomes += batch.outcomes.size();
         return context.session.Record(batch, context.now);
-      },
-      /*bounded=*/false);
+      });
 }
 
 void SqliteOutbox::RetryDelivery(std::string tenant, DeliveryId id, Done<Delivery> done) {
   using Result = absl::StatusOr<Delivery>;
+  std::string of = tenant;
   impl_->Write<Result>(
-      kOverhead, 1, std::move(done),
+      std::move(of), kOverhead, std::move(done),
       [tenant = std::move(tenant), id](WriteContext& context, Result* result) {
+        ++context.rows;
         return context.session.Retry(tenant, id, context.now, &context.effects, result);
       });
 }
@@ -220,19 +259,20 @@ void SqliteOutbox::RetryDelivery(std::string tenant, DeliveryId id, Done<Deliver
 void SqliteOutbox::ReadOwed(WebhookId webhook, OwedKey after, int limit, size_t max_bytes,
                             Done<OwedPage> done) {
   impl_->Ask<OwedPage>(
-      /*bounded=*/false, std::move(done), [webhook, after, limit, max_bytes](ReadSession& session) {
+      kHouse, std::move(done), [webhook, after, limit, max_bytes](ReadSession& session) {
         return session.ReadOwed(webhook, after, limit, max_bytes);
       });
 }
 
 void SqliteOutbox::LoadWebhooks(Done<std::vector<StartingWebhook>> done) {
   impl_->Ask<std::vector<StartingWebhook>>(
-      /*bounded=*/false, std::move(done),
+      kHouse, std::move(done),
       [](ReadSession& session) { return session.LoadWebhooks(); });
 }
 
 void SqliteOutbox::GetWebhook(std::string tenant, std::string name, Done<Webhook> done) {
-  impl_->Ask<Webhook>(true, std::move(done),
+  const std::string of = tenant;
+  impl_->Ask<Webhook>(of, std::move(done),
                       [tenant = std::move(tenant), name = std::move(name)](ReadSession& session) {
                         return session.GetWebhook(tenant, name);
                       });
@@ -240,36 +280,41 @@ void SqliteOutbox::GetWebhook(std::string tenant, std::string name, Done<Webhook
 
 void SqliteOutbox::ListWebhooks(std::string tenant, std::string after, int limit,
                                 Done<WebhookPage> done) {
+  const std::string of = tenant;
   impl_->Ask<WebhookPage>(
-      true, std::move(done),
+      of, std::move(done),
       [tenant = std::move(tenant), after = std::move(after), limit](ReadSession& session) {
         return session.ListWebhooks(tenant, after, limit);
       });
 }
 
 void SqliteOutbox::GetNotification(std::string tenant, NotificationId id, Done<Notification> done) {
-  impl_->Ask<Notification>(true, std::move(done),
+  const std::string of = tenant;
+  impl_->Ask<Notification>(of, std::move(done),
                            [tenant = std::move(tenant), id](ReadSession& session) {
                              return session.GetNotification(tenant, id);
                            });
 }
 
 void SqliteOutbox::ListNotifications(NotificationFilter filter, Done<NotificationPage> done) {
-  impl_->Ask<NotificationPage>(true, std::move(done),
+  const std::string of = filter.tenant;
+  impl_->Ask<NotificationPage>(of, std::move(done),
                                [filter = std::move(filter)](ReadSession& session) {
                                  return session.ListNotifications(filter);
                                });
 }
 
 void SqliteOutbox::GetDelivery(std::string tenant, DeliveryId id, Done<DeliveryWithAttempts> done) {
-  impl_->Ask<DeliveryWithAttempts>(true, std::move(done),
+  const std::string of = tenant;
+  impl_->Ask<DeliveryWithAttempts>(of, std::move(done),
                                    [tenant = std::move(tenant), id](ReadSession& session) {
                                      return session.GetDelivery(tenant, id);
                                    });
 }
 
 void SqliteOutbox::ListDeliveries(DeliveryFilter filter, Done<DeliveryPage> done) {
-  impl_->Ask<DeliveryPage>(true, std::move(done),
+  const std::string of = filter.tenant;
+  impl_->Ask<DeliveryPage>(of, std::move(done),
                            [filter = std::move(filter)](ReadSession& session) {
                              return session.ListDeliveries(filter);
                            });

@@ -30,14 +30,14 @@ void Route(const Webhook& webhook, Routing* routing) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<WriteSession>> WriteSession::Create(Database db,
-                                                                   absl::Duration retention) {
+absl::StatusOr<std::unique_ptr<WriteSession>> WriteSession::Create(
+    Database db, const SqliteOutboxOptions& options) {
   std::unique_ptr<WriteSession> session(new WriteSession(std::move(db)));
-  RETURN_IF_ERROR(session->SetUp(retention));
+  RETURN_IF_ERROR(session->SetUp(options));
   return session;
 }
 
-absl::Status WriteSession::SetUp(absl::Duration retention) {
+absl::Status WriteSession::SetUp(const SqliteOutboxOptions& options) {
   ASSIGN_OR_RETURN(const std::string mode, db_.Text("PRAGMA journal_mode = WAL"));
   if (mode != "wal") {
     return absl::UnknownError(absl::StrCat("SQLite gave journal mode ", mode, " instead of wal"));
@@ -64,9 +64,9 @@ absl::Status WriteSession::SetUp(absl::Duration retention) {
   ASSIGN_OR_RETURN(page_bytes_, db_.Int("PRAGMA page_size"));
   ASSIGN_OR_RETURN(webhook_reader_, WebhookReader::Create(db_));
   ASSIGN_OR_RETURN(webhooks_, WebhookTable::Create(db_));
-  ASSIGN_OR_RETURN(publisher_, Publisher::Create(db_, routing_));
+  ASSIGN_OR_RETURN(publisher_, Publisher::Create(db_, routing_, options));
   ASSIGN_OR_RETURN(deliveries_, DeliveryTable::Create(db_));
-  ASSIGN_OR_RETURN(janitor_, Janitor::Create(db_, retention));
+  ASSIGN_OR_RETURN(janitor_, Janitor::Create(db_, options.retention));
   ASSIGN_OR_RETURN(const int64_t last_version,
                    db_.Int("SELECT ifnull(max(version), 0) FROM webhook"));
   versions_ = IdSequence(last_version);

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -12,6 +13,7 @@
 #include "src/outbox/sqlite/delivery_rows.h"
 #include "src/outbox/sqlite/effects.h"
 #include "src/outbox/sqlite/janitor.h"
+#include "src/outbox/sqlite/options.h"
 #include "src/outbox/sqlite/publisher.h"
 #include "src/outbox/sqlite/routing.h"
 #include "src/outbox/sqlite/webhook_rows.h"
@@ -25,7 +27,7 @@ class WriteSession {
   // Takes a connection from OpenDatabase: sets it up, empties the write-ahead log, reads the
   // routes.
   static absl::StatusOr<std::unique_ptr<WriteSession>> Create(Database db,
-                                                              absl::Duration retention);
+                                                              const SqliteOutboxOptions& options);
 
   WriteSession(const WriteSession&) = delete;
   WriteSession& operator=(const WriteSession&) = delete;
@@ -38,6 +40,11 @@ class WriteSession {
   // ---- Inside a transaction. A returned status is the database's; what the caller is to be told
   // stands in `result`.
 
+  // Refuses a call of Publish that owes too much, before anything of it is stored.
+  absl::Status CheckFanOut(const std::vector<NewNotification>& notifications,
+                           absl::Status* refusal) {
+    return publisher_.CheckFanOut(notifications, refusal);
+  }
   absl::Status Publish(const NewNotification& notification, absl::Time now, Effects* effects,
                        absl::StatusOr<Published>* result) {
     const size_t before = effects->counts().deliveries;
@@ -79,7 +86,7 @@ class WriteSession {
  private:
   explicit WriteSession(Database db) : db_(std::move(db)) {}
 
-  absl::Status SetUp(absl::Duration retention);
+  absl::Status SetUp(const SqliteOutboxOptions& options);
   absl::Status LoadRoutes();
   // Has the file say whether a log belongs to it: one that is missing is noticed then.
   absl::Status SetInUse(bool in_use);

@@ -3,7 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <iterator>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,10 +13,12 @@
 namespace postrider {
 namespace {
 
-// One transaction: enough that the cost of the sync is shared by many, little enough that nobody
-// waits for long.
-constexpr size_t kTransactionRows = 2048;
-constexpr size_t kTransactionBytes = size_t{4} << 20;
+// What a tenant writes before it is the next one's turn.
+constexpr int64_t kTurnRows = 256;
+// What a write is taken to cost before it has run: then it pays for what it wrote.
+constexpr int64_t kCost = 1;
+// What the engines write before it is the tenants' turn.
+constexpr size_t kOwnRows = WriteContext::kRows / 2;
 
 // When so many writes came together, others are on their way: the next transaction waits a moment
 // until as many are there again. Of few it takes what it finds; and it does not wait for all, since
@@ -50,6 +52,10 @@ constexpr absl::Duration kMinBusyPause = absl::Milliseconds(5);
 // Deleting needs room in the log first: when there is none it is tried again after this long.
 constexpr absl::Duration kMaintenanceAgain = absl::Seconds(1);
 
+absl::Status ShuttingDown() {
+  return absl::UnavailableError("Postrider is shutting down: try again later");
+}
+
 absl::Time ToMicrosecond(absl::Time time) { return absl::FromUnixMicros(absl::ToUnixMicros(time)); }
 
 }  // namespace
@@ -64,31 +70,30 @@ Writer::Writer(const SqliteOutboxOptions& options, const Clock& clock,
       reads_(reads),
       completion_(completion),
       metrics_(metrics),
-      queue_(options.max_queued_writes, options.max_queued_bytes),
+      queue_(options.max_queued_writes, options.max_queued_bytes, kTurnRows),
       session_(std::move(session)),
       on_fatal_(std::move(on_fatal)),
       thread_([this] { Loop(); }) {}
 
 // ---- Callers' threads
 
-void Writer::Submit(std::unique_ptr<PendingWrite> write, bool bounded) {
-  const size_t bytes = write->bytes();
+void Writer::Submit(std::unique_ptr<PendingWrite> write) {
   metrics_.queued_writes.Add(1);
-  if (bounded ? queue_.TryPush(write, bytes) : queue_.PushUnbounded(write, bytes)) return;
-  metrics_.queued_writes.Add(-1);
-  FinishedBatch refused;
+  const PendingWrite& w = *write;
+  const bool taken = w.tenant().empty() ? queue_.PushOwn(write)
+                                        : queue_.TryPush(w.tenant(), write, kCost, w.bytes());
+  if (taken) return;
   if (failed_) {
-    refused.failure = absl::UnknownError(
-        "the disk has failed, so the outbox takes no more writes: restart Postrider");
+    Refuse(std::move(write),
+           absl::UnknownError(
+               "the disk has failed, so the outbox takes no more writes: restart Postrider"));
   } else if (closing_) {
-    refused.failure = absl::UnavailableError("Postrider is shutting down: try again later");
+    Refuse(std::move(write), ShuttingDown());
   } else {
     metrics_.writes_refused.Add();
-    refused.failure =
-        absl::ResourceExhaustedError("too many writes wait for the disk: try again in a moment");
+    Refuse(std::move(write), absl::ResourceExhaustedError(
+                                 "too many writes wait for the disk: try again in a moment"));
   }
-  refused.writes.push_back(std::move(write));
-  completion_.Post(std::move(refused));
 }
 
 void Writer::Close() {
@@ -106,29 +111,24 @@ void Writer::Close() {
 
 void Writer::Loop() {
   pthread_setname_np(pthread_self(), "outbox-writer");
-  Writes writes;
   // What cannot be read here is found, and told, by the first write.
   ReportSizes().IgnoreError();
-  size_t last_writes = 0;
-  size_t last_rows = 0;
   while (true) {
-    if (last_writes >= kGatherWrites && last_rows < kGatherRows) {
-      queue_.Await(std::min(last_writes, kGatherAtMost), kGather);
+    if (last_writes_ >= kGatherWrites && last_rows_ < kGatherRows) {
+      queue_.Await(std::min(last_writes_, kGatherAtMost), kGather);
     }
-    if (!queue_.TakeAll(&writes, IdleTimeout())) break;
-    last_writes = writes.size();
-    last_rows = 0;
-    for (const std::unique_ptr<PendingWrite>& write : writes) last_rows += write->rows();
-    for (size_t next = 0; next < writes.size();) {
-      const size_t end = CommitSome(writes, next);
-      metrics_.queued_writes.Add(-static_cast<int64_t>(end - next));
-      next = end;
-      CheckpointWhenLarge();
-    }
-    if (writes.empty()) {
+    if (!queue_.Wait(IdleTimeout())) break;
+    if (queue_.size() == 0) {
+      last_writes_ = 0;
       Idle();
+      continue;
+    }
+    idle_intervals_ = 0;
+    if (failed_) {
+      RefuseAll();
     } else {
-      idle_intervals_ = 0;
+      CommitSome();
+      CheckpointWhenLarge();
     }
   }
 }
@@ -142,62 +142,102 @@ absl::Duration Writer::IdleTimeout() const {
   return options_.idle_interval;
 }
 
-size_t Writer::EndOfTransaction(const Writes& writes, size_t begin) const {
-  size_t end = begin;
-  size_t rows = 0;
-  size_t bytes = 0;
-  do {
-    rows += writes[end]->rows();
-    bytes += writes[end]->bytes();
-    ++end;
-  } while (end < writes.size() && rows + writes[end]->rows() <= kTransactionRows &&
-           bytes + writes[end]->bytes() <= kTransactionBytes);
-  return end;
-}
-
-size_t Writer::CommitSome(Writes& writes, size_t begin) {
+void Writer::CommitSome() {
   FinishedBatch batch;
-  size_t end = writes.size();
-  if (failed_) {
-    batch.failure = Unshared(failure_);
+  Round round;
+  const absl::Duration start = clock_.Monotonic();
+  const absl::Status status = RunTransaction(&round);
+  if (status.ok()) {
+    metrics_.commit_latency.Observe(absl::ToDoubleSeconds(clock_.Monotonic() - start));
+    metrics_.commits.Add();
+    metrics_.committed_writes.Add(round.done.size());
+    Count(round.effects.counts());
+    batch.events = std::move(round.effects.events());
   } else {
-    end = EndOfTransaction(writes, begin);
-    const absl::Duration start = clock_.Monotonic();
-    Effects effects;
-    const absl::Status status = RunTransaction(writes, begin, &end, &effects);
-    if (status.ok()) {
-      metrics_.commit_latency.Observe(absl::ToDoubleSeconds(clock_.Monotonic() - start));
-      metrics_.commits.Add();
-      metrics_.committed_writes.Add(end - begin);
-      Count(effects.counts());
-      batch.events = std::move(effects.events());
-    } else {
-      batch.failure = Recover(status);
+    batch.failure = Recover(status);
+    for (Slice& slice : round.unfinished) round.done.push_back(std::move(slice.write));
+    round.unfinished.clear();
+    // It came to nobody's turn: then it is the answer of all that wait.
+    for (size_t waiting = round.done.empty() ? queue_.size() : 0; waiting > 0; --waiting) {
+      round.done.push_back(*queue_.Take(/*own_first=*/true));
     }
   }
-  batch.writes.assign(std::make_move_iterator(writes.begin() + begin),
-                      std::make_move_iterator(writes.begin() + end));
+  metrics_.queued_writes.Add(-static_cast<int64_t>(round.done.size()));
+  batch.writes = std::move(round.done);
   completion_.PostCommitted(std::move(batch));
-  return end;
+  PutBack(std::move(round.unfinished));
 }
 
-absl::Status Writer::RunTransaction(Writes& writes, size_t begin, size_t* end, Effects* effects) {
+absl::Status Writer::RunTransaction(Round* round) {
   RETURN_IF_ERROR(session_->Begin());
   // What the system says here is no caller's answer.
   RETURN_IF_ERROR(ReportSizes());
-  WriteContext context{*session_, *effects, ToMicrosecond(clock_.Now()), Admission()};
-  for (size_t i = begin; i < *end; ++i) {
-    RETURN_IF_ERROR(writes[i]->Run(context));
-    if (effects->counts().deliveries >= kTransactionRows) *end = i + 1;
-  }
+  WriteContext context{*session_, round->effects, ToMicrosecond(clock_.Now()), Admission()};
+  RETURN_IF_ERROR(RunWrites(&context, round));
+  last_writes_ = round->unfinished.empty() ? round->done.size() : 0;
+  last_rows_ = context.rows - round->effects.counts().deliveries;
   const absl::Duration before = clock_.Monotonic();
   if (before >= next_busy_slice_ && MaintenanceDue()) {
-    RETURN_IF_ERROR(Maintain(context.now, effects));
+    RETURN_IF_ERROR(Maintain(context.now, &round->effects));
     const absl::Duration after = clock_.Monotonic();
     next_busy_slice_ = after + std::max(kMinBusyPause, kBusyShare * (after - before));
   }
   RETURN_IF_ERROR(session_->Commit());
   return files_.CheckStoredIn();
+}
+
+absl::Status Writer::RunWrites(WriteContext* context, Round* round) {
+  size_t own_rows = 0;
+  // What comes meanwhile is for the next one: else a busy time would have no commits.
+  for (size_t waiting = queue_.size(); waiting > 0 && !context->full(); --waiting) {
+    std::optional<std::unique_ptr<PendingWrite>> taken = queue_.Take(own_rows < kOwnRows);
+    if (!taken) break;
+    PendingWrite& write = **taken;
+    // Whatever comes of it, it is answered.
+    round->done.push_back(*std::move(taken));
+    const size_t before = context->rows;
+    RETURN_IF_ERROR(write.Run(*context));
+    const size_t rows = context->rows - before;
+    if (write.tenant().empty()) {
+      own_rows += rows;
+      continue;
+    }
+    const int64_t unpaid = static_cast<int64_t>(rows) - kCost;
+    if (std::exchange(context->unfinished, false)) {
+      round->unfinished.push_back({std::move(round->done.back()), unpaid});
+      round->done.pop_back();
+    } else if (unpaid > 0) {
+      queue_.Charge(write.tenant(), unpaid);
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Writer::PutBack(std::vector<Slice> unfinished) {
+  for (Slice& slice : unfinished) {
+    PendingWrite& write = *slice.write;
+    write.SetPartStored();
+    if (closing_) {
+      // A stop waits for no large call. Its caller asks again, with the same keys.
+      Refuse(std::move(slice.write), ShuttingDown());
+      continue;
+    }
+    queue_.PutBack(write.tenant(), std::move(slice.write), slice.unpaid, kCost, write.bytes());
+  }
+}
+
+void Writer::RefuseAll() {
+  while (std::optional<std::unique_ptr<PendingWrite>> write = queue_.Take(/*own_first=*/true)) {
+    Refuse(*std::move(write), Unshared(failure_));
+  }
+}
+
+void Writer::Refuse(std::unique_ptr<PendingWrite> write, absl::Status failure) {
+  metrics_.queued_writes.Add(-1);
+  FinishedBatch refused;
+  refused.failure = std::move(failure);
+  refused.writes.push_back(std::move(write));
+  completion_.Post(std::move(refused));
 }
 
 bool Writer::MaintenanceDue() const {

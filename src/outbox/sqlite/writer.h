@@ -10,8 +10,8 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "src/base/bounded_queue.h"
 #include "src/base/clock.h"
+#include "src/base/fair_queue.h"
 #include "src/outbox/sqlite/completion.h"
 #include "src/outbox/sqlite/file_identity.h"
 #include "src/outbox/sqlite/options.h"
@@ -21,9 +21,11 @@
 
 namespace postrider {
 
-// The one thread that writes. It takes all that waits, does it in one transaction, and hands it to
-// the completion thread when it is on disk. Checkpoints and maintenance are its own affair: in idle
-// moments, and in a bounded share of its time when there are none.
+// The one thread that writes. It does what waits in one transaction, and hands it to the completion
+// thread when it is on disk. When that is too much for one, tenants take turns, and half of each
+// transaction is for the engines' outcomes; a write that is itself too large is done in slices,
+// with the others between them. Checkpoints and maintenance are its own affair: in idle moments,
+// and in a bounded share of its time when there are none.
 //
 // A disk that is full, or another process that holds the write lock, fails the transaction's
 // writes with RESOURCE_EXHAUSTED and the writer goes on. Any other failure is the end: all that
@@ -43,22 +45,38 @@ class Writer {
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
 
-  // Takes the write; answers it with an error, later, when it is refused. `bounded`: it may be
-  // refused because the queue is full.
-  void Submit(std::unique_ptr<PendingWrite> write, bool bounded);
+  // Takes the write; answers it with an error, later, when it is refused: because the queue is
+  // full (not when the write is the house's own), shut, or the disk failed.
+  void Submit(std::unique_ptr<PendingWrite> write);
 
-  // Takes no more, finishes what waits, empties the log and ends the thread. Idempotent.
+  // Takes no more, finishes what waits (of a write in slices, the slice that runs), empties the log
+  // and ends the thread. Idempotent.
   void Close();
 
  private:
   using Writes = std::vector<std::unique_ptr<PendingWrite>>;
+  // A write that is to be run again, and what its tenant owes for it.
+  struct Slice {
+    std::unique_ptr<PendingWrite> write;
+    int64_t unpaid;
+  };
+  // One transaction's.
+  struct Round {
+    Writes done;
+    std::vector<Slice> unfinished;
+    Effects effects;
+  };
 
   void Loop();
-  // Does the writes from `begin` on that fit into one transaction; returns the first that did not.
-  size_t CommitSome(Writes& writes, size_t begin);
-  size_t EndOfTransaction(const Writes& writes, size_t begin) const;
-  // Lowers `end` when the deliveries of those before are as many as a transaction should write.
-  absl::Status RunTransaction(Writes& writes, size_t begin, size_t* end, Effects* effects);
+  // Does what waits and fits into one transaction.
+  void CommitSome();
+  absl::Status RunTransaction(Round* round);
+  absl::Status RunWrites(WriteContext* context, Round* round);
+  // After the commit: their next slices come when the others have had their turn.
+  void PutBack(std::vector<Slice> unfinished);
+  // Answers all that waits with the failure.
+  void RefuseAll();
+  void Refuse(std::unique_ptr<PendingWrite> write, absl::Status failure);
   bool MaintenanceDue() const;
   absl::Status Maintain(absl::Time now, Effects* effects);
   absl::Status Admission();
@@ -85,7 +103,7 @@ class Writer {
   RunningReads& reads_;
   CompletionThread& completion_;
   SqliteOutboxMetrics& metrics_;
-  BoundedQueue<std::unique_ptr<PendingWrite>> queue_;
+  FairQueue<std::unique_ptr<PendingWrite>> queue_;
   // The disk failed: set by the writer thread, read by callers.
   std::atomic<bool> failed_{false};
   std::atomic<bool> closing_{false};
@@ -106,6 +124,9 @@ class Writer {
   absl::Duration next_restart_ = -absl::InfiniteDuration();
   // Those that have passed since the last write.
   int idle_intervals_ = 0;
+  // What the last transaction held: writes, and rows without what was fanned out.
+  size_t last_writes_ = 0;
+  size_t last_rows_ = 0;
 
   std::thread thread_;
 };

@@ -69,6 +69,7 @@ CurlTarget::CurlTarget(std::shared_ptr<const HttpTarget> http_target)
     const std::string bracketed = UrlPart(url.get(), CURLUPART_HOST);
     host_and_port = absl::StrCat(bracketed, ":", UrlPart(url.get(), CURLUPART_PORT));
     host = std::string(absl::StripSuffix(absl::StripPrefix(bracketed, "["), "]"));
+    port = static_cast<uint16_t>(std::atoi(UrlPart(url.get(), CURLUPART_PORT).c_str()));
     host_hash = absl::HashOf(host_and_port);
     https = UrlPart(url.get(), CURLUPART_SCHEME) == "https";
   }
@@ -88,21 +89,23 @@ CurlTarget::CurlTarget(std::shared_ptr<const HttpTarget> http_target)
 
 CurlHandle::CurlHandle(const AddressPolicy& policy, const std::string& ca_file,
                        absl::Duration connect_timeout, CurlSocketOwner& sockets, void* owner)
-    : policy_(policy), sockets_(sockets), easy_(curl_easy_init()) {
+    : policy_(policy), sockets_(sockets), owner_(owner), easy_(curl_easy_init()) {
   if (easy_ == nullptr) std::abort();  // out of memory
-  SetForGood(ca_file, connect_timeout, owner);
+  SetForGood(ca_file, connect_timeout);
 }
 
-CurlHandle::~CurlHandle() { curl_easy_cleanup(easy_); }
+CurlHandle::~CurlHandle() {
+  CloseGivenSocket();
+  curl_easy_cleanup(easy_);
+}
 
 template <typename T>
 void CurlHandle::Set(CURLoption option, T value) {
   Require(curl_easy_setopt(easy_, option, value));
 }
 
-void CurlHandle::SetForGood(const std::string& ca_file, absl::Duration connect_timeout,
-                            void* owner) {
-  Set(CURLOPT_PRIVATE, owner);
+void CurlHandle::SetForGood(const std::string& ca_file, absl::Duration connect_timeout) {
+  Set(CURLOPT_PRIVATE, owner_);
   Set(CURLOPT_ERRORBUFFER, error_);
   Set(CURLOPT_NOSIGNAL, 1L);
   Set(CURLOPT_QUICK_EXIT, 1L);
@@ -220,7 +223,18 @@ void CurlHandle::Route(const std::string& connect_to, absl::Duration time_left,
   error_[0] = '\0';
 }
 
+void CurlHandle::RouteOver(int socket, const std::string& connect_to, absl::Duration time_left) {
+  Route(connect_to, time_left, true);
+  CloseGivenSocket();
+  given_socket_ = socket;
+}
+
+void CurlHandle::CloseGivenSocket() {
+  if (given_socket_ >= 0) close(std::exchange(given_socket_, -1));
+}
+
 void CurlHandle::Clear() {
+  CloseGivenSocket();
   request_ = TransferRequest();
   result_ = TransferResult();
 }
@@ -297,10 +311,11 @@ curl_socket_t CurlHandle::OnOpenSocket(void* self_pointer, curlsocktype, curl_so
   const absl::StatusOr<IpAddress> ip = IpAddress::FromSockaddr(&address->addr);
   self->refusal_ = ip.ok() ? self->policy_.Judge(*ip) : ip.status();
   if (!self->refusal_.ok()) return CURL_SOCKET_BAD;
+  if (self->given_socket_ >= 0) return std::exchange(self->given_socket_, -1);
   const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
   self->open_errno_ = fd < 0 ? errno : 0;
   if (fd < 0) return CURL_SOCKET_BAD;
-  self->sockets_.OnSocketOpened(fd);
+  self->sockets_.OnSocketOpened(fd, self->owner_);
   return fd;
 }
 
@@ -356,7 +371,8 @@ TransferResult CurlHandle::Finish(CURLcode code) {
       result_.http_status = 0;
     }
   }
-  return std::move(result_);
+  // The request may go out once more, to another address.
+  return std::exchange(result_, TransferResult());
 }
 
 std::string CurlHandle::Explain(CURLcode code, TransferError* error) const {

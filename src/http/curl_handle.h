@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "src/http/address_policy.h"
+#include "src/http/target_addresses.h"
 #include "src/http/transport.h"
 
 namespace postrider {
@@ -38,11 +40,11 @@ struct CurlTarget {
   bool gives_content_type = false;
   bool gives_accept = false;
 
-  // Where requests may go, in the order to try; as CURLOPT_CONNECT_TO takes them. Empty for the
-  // address that the URL itself names.
-  std::vector<std::string> addresses;
+  uint16_t port = 0;
+  // Where requests may go; null before it is known.
+  std::shared_ptr<const AddressList> addresses;
   // Which of them answered last.
-  size_t preferred = 0;
+  IpAddress preferred;
   // Until when `addresses` hold (Clock::Monotonic).
   absl::Duration addresses_until = -absl::InfiniteDuration();
 
@@ -57,7 +59,8 @@ struct CurlTarget {
 class CurlSocketOwner {
  public:
   virtual ~CurlSocketOwner() = default;
-  virtual void OnSocketOpened(int fd) = 0;
+  // `owner`: of the transfer that it is for.
+  virtual void OnSocketOpened(int fd, void* owner) = 0;
   // Before it is closed.
   virtual void OnSocketClosed(int fd) = 0;
 };
@@ -84,6 +87,8 @@ class CurlHandle {
   void Prepare(std::shared_ptr<CurlTarget> target, TransferRequest request);
   // How the request goes out: pinned to one of the target's addresses, in what time is left.
   void Route(const std::string& connect_to, absl::Duration time_left, bool fresh_connection);
+  // The same, over a socket that is connected to the address, and the handle's from now on.
+  void RouteOver(int socket, const std::string& connect_to, absl::Duration time_left);
   // What came of it. REQUIRES: libcurl has ended the transfer with `code`.
   TransferResult Finish(CURLcode code);
   // Lets go of request and body.
@@ -108,7 +113,8 @@ class CurlHandle {
 
   template <typename T>
   void Set(CURLoption option, T value);
-  void SetForGood(const std::string& ca_file, absl::Duration connect_timeout, void* owner);
+  void SetForGood(const std::string& ca_file, absl::Duration connect_timeout);
+  void CloseGivenSocket();
   void BuildHeaders();
   void AddHeaderNode(const std::string& name, const std::string& value);
   void TakeHeaderLine(absl::string_view line);
@@ -117,6 +123,7 @@ class CurlHandle {
 
   const AddressPolicy& policy_;
   CurlSocketOwner& sockets_;
+  void* const owner_;
   CURL* const easy_;
   char error_[CURL_ERROR_SIZE] = "";
 
@@ -143,6 +150,8 @@ class CurlHandle {
   absl::Status refusal_;
   // Why no socket could be opened; 0 when one could.
   int open_errno_ = 0;
+  // A socket that libcurl shall have instead of opening one; -1: none.
+  int given_socket_ = -1;
   // The last address that passed, so that a reused connection costs one comparison.
   std::string passed_ip_;
 };

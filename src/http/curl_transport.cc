@@ -11,6 +11,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
+#include "src/http/connect_race.h"
 #include "src/http/curl_handle.h"
 #include "src/http/curl_multi.h"
 
@@ -31,14 +32,6 @@ constexpr size_t kMultis = 8;
 void InitCurlOnce() {
   static const CURLcode code = curl_global_init(CURL_GLOBAL_ALL);
   if (code != CURLE_OK) std::abort();  // out of memory
-}
-
-// Empty when the URL's host is the address itself.
-std::string ConnectTo(const IpAddress& address, const std::string& host) {
-  const std::string text = address.ToString();
-  if (text == host) return "";
-  // For any host and port, and to the URL's port.
-  return address.is_v6 ? absl::StrCat("::[", text, "]:") : absl::StrCat("::", text, ":");
 }
 
 class CurlTransport final : public Transport, EventLoop::Timed, CurlSocketOwner {
@@ -63,9 +56,11 @@ class CurlTransport final : public Transport, EventLoop::Timed, CurlSocketOwner 
     bool looked_on = false;
     absl::Duration start;
     absl::Duration deadline;
-    // Which of the target's addresses is tried, and how many were.
+    // Of a host with several: those that there were at the start, and which of them is tried.
+    std::shared_ptr<const AddressList> addresses;
     size_t address = 0;
-    size_t addresses_tried = 0;
+    // While there is no connection yet, of a host with several addresses.
+    std::unique_ptr<ConnectRace> race;
     bool resent = false;
     bool in_multi = false;
     // Its place in active_.
@@ -76,7 +71,7 @@ class CurlTransport final : public Transport, EventLoop::Timed, CurlSocketOwner 
     TransferResult result;
   };
 
-  void OnSocketOpened(int fd) override { loop_.Forget(fd); }
+  void OnSocketOpened(int fd, void* owner) override;
   void OnSocketClosed(int fd) override { loop_.Unwatch(fd); }
   void OnTurn() override;
   absl::Duration Deadline() const override;
@@ -92,9 +87,12 @@ class CurlTransport final : public Transport, EventLoop::Timed, CurlSocketOwner 
   void OnResolved(Transfer* transfer, const Resolver::Answer& answer);
   void GiveUpResolving();
   void EndUnresolved(Transfer* transfer);
-  absl::Status TakeAddresses(CurlTarget& target, const Resolver::Answer& answer);
   void Start(Transfer* transfer, absl::Duration time_left);
+  void Enter(Transfer* transfer);
+  void Leave(Transfer* transfer);
+  void GoOn(Transfer* transfer);
   void EndUnsent(Transfer* transfer, TransferError error, std::string message);
+  void End(Transfer* transfer, TransferResult result);
   void OnDone(Transfer* transfer, CURLcode code);
   bool TryAgain(Transfer* transfer, CURLcode code);
   void TakeDone();
@@ -106,6 +104,7 @@ class CurlTransport final : public Transport, EventLoop::Timed, CurlSocketOwner 
   Resolver& resolver_;
   const AddressPolicy policy_;
   TransportMetrics& metrics_;
+  ConnectRaces races_;
   std::vector<std::unique_ptr<CurlMulti>> multis_;
 
   std::vector<std::unique_ptr<Transfer>> active_;
@@ -128,7 +127,8 @@ CurlTransport::CurlTransport(const CurlTransportOptions& options, const Clock& c
       loop_(loop),
       resolver_(resolver),
       policy_(std::move(policy)),
-      metrics_(metrics) {
+      metrics_(metrics),
+      races_(loop, clock, policy_, options.connect_timeout) {
   for (size_t i = 0; i < kMultis; ++i) {
     multis_.push_back(std::make_unique<CurlMulti>(loop_, clock_, options_.max_kept_connections));
   }
@@ -186,7 +186,6 @@ CurlTransport::Transfer* CurlTransport::NewTransfer(TransferRequest request, Don
   transfer->done = std::move(done);
   transfer->start = clock_.Monotonic();
   transfer->deadline = transfer->start + transfer->handle.target()->target->timeout;
-  transfer->addresses_tried = 0;
   transfer->resent = false;
   transfer->index = active_.size();
   active_.push_back(std::move(transfer));
@@ -201,6 +200,8 @@ void CurlTransport::Retire(Transfer* transfer) {
     active_[index]->index = index;
   }
   active_.pop_back();
+  retired->race.reset();
+  retired->addresses.reset();
   retired->handle.Clear();
   if (idle_.size() < kMaxIdleHandles) idle_.push_back(std::move(retired));
 }
@@ -241,12 +242,15 @@ void CurlTransport::OnResolved(Transfer* transfer, const Resolver::Answer& answe
     EndUnsent(transfer, TransferError::kResolve, std::string(answer.status().message()));
     return;
   }
-  const absl::Status passed = TakeAddresses(target, answer);
+  absl::StatusOr<AddressList> passed = PassedAddresses(policy_, *answer, target.host);
   if (!passed.ok()) {
-    metrics_.blocked.Add();
-    EndUnsent(transfer, TransferError::kBlockedAddress, std::string(passed.message()));
+    EndUnsent(transfer, TransferError::kBlockedAddress, std::string(passed.status().message()));
     return;
   }
+  if (target.addresses == nullptr || *passed != *target.addresses) {
+    target.addresses = std::make_shared<const AddressList>(*std::move(passed));
+  }
+  target.addresses_until = clock_.Monotonic() + kAddressesHold;
   const absl::Duration left = transfer->deadline - clock_.Monotonic();
   if (left <= absl::ZeroDuration()) {
     EndUnresolved(transfer);
@@ -284,44 +288,72 @@ void CurlTransport::EndUnresolved(Transfer* transfer) {
                          "timeout"));
 }
 
-absl::Status CurlTransport::TakeAddresses(CurlTarget& target, const Resolver::Answer& answer) {
-  std::vector<std::string> addresses;
-  absl::Status refusal;
-  for (const IpAddress& address : *answer) {
-    const absl::Status status = policy_.Judge(address);
-    if (status.ok()) {
-      addresses.push_back(ConnectTo(address, target.host));
-    } else if (refusal.ok()) {
-      refusal = status;
-    }
-  }
-  if (addresses.empty()) return refusal;
-  if (addresses != target.addresses) {
-    target.addresses = std::move(addresses);
-    target.preferred = 0;
-  }
-  target.addresses_until = clock_.Monotonic() + kAddressesHold;
-  return absl::OkStatus();
+void CurlTransport::EndUnsent(Transfer* transfer, TransferError error, std::string message) {
+  TransferResult result;
+  result.error = error;
+  result.message = std::move(message);
+  End(transfer, std::move(result));
 }
 
-void CurlTransport::EndUnsent(Transfer* transfer, TransferError error, std::string message) {
-  Ended& ended = ended_.emplace_back();
-  ended.done = std::move(transfer->done);
-  ended.result.error = error;
-  ended.result.message = std::move(message);
-  ended.result.latency = clock_.Monotonic() - transfer->start;
+void CurlTransport::End(Transfer* transfer, TransferResult result) {
+  if (result.error == TransferError::kBlockedAddress) metrics_.blocked.Add();
+  result.latency = clock_.Monotonic() - transfer->start;
+  ended_.push_back({std::move(transfer->done), std::move(result)});
   Retire(transfer);
 }
 
 void CurlTransport::Start(Transfer* transfer, absl::Duration time_left) {
   const CurlTarget& target = *transfer->handle.target();
-  if (transfer->addresses_tried == 0) transfer->address = target.preferred;
-  // The list may have been replaced by a shorter one since the first try.
-  transfer->address %= target.addresses.size();
-  ++transfer->addresses_tried;
-  transfer->handle.Route(target.addresses[transfer->address], time_left, transfer->resent);
+  size_t first = 0;
+  if (target.addresses->size() > 1) {
+    transfer->addresses = target.addresses;
+    first = races_.Next(*target.addresses, target.port, target.preferred, 0).value_or(0);
+  }
+  transfer->address = first;
+  transfer->handle.Route((*target.addresses)[first].connect_to, time_left, transfer->resent);
+  Enter(transfer);
+}
+
+void CurlTransport::Enter(Transfer* transfer) {
   transfer->in_multi = true;
   MultiOf(*transfer).Add(transfer->handle.easy());
+}
+
+void CurlTransport::Leave(Transfer* transfer) {
+  if (!transfer->in_multi) return;
+  MultiOf(*transfer).Remove(transfer->handle.easy());
+  transfer->in_multi = false;
+}
+
+void CurlTransport::OnSocketOpened(int fd, void* owner) {
+  loop_.Forget(fd);
+  auto* const transfer = static_cast<Transfer*>(owner);
+  if (transfer->addresses == nullptr) return;
+  transfer->race =
+      std::make_unique<ConnectRace>(races_, transfer->addresses, transfer->handle.target()->port,
+                                    transfer->address, fd, transfer->deadline, transfer);
+}
+
+// With the race of one that has no connection yet.
+void CurlTransport::GoOn(Transfer* transfer) {
+  const absl::Duration left = transfer->deadline - clock_.Monotonic();
+  ConnectRace& race = *transfer->race;
+  switch (race.Advance()) {
+    case ConnectRace::Step::kWait:
+      break;
+    case ConnectRace::Step::kSwitch:
+      Leave(transfer);
+      metrics_.address_fallbacks.Add();
+      transfer->address = race.winner();
+      transfer->handle.RouteOver(race.TakeSocket(),
+                                 (*transfer->addresses)[transfer->address].connect_to,
+                                 std::max(left, absl::Milliseconds(1)));
+      Enter(transfer);
+      break;
+    case ConnectRace::Step::kGiveUp:
+      End(transfer, race.TakeFailure());
+      break;
+  }
 }
 
 // ---- libcurl and the loop
@@ -333,13 +365,15 @@ void CurlTransport::OnTurn() {
   }
   GiveUpResolving();
   TakeDone();
+  // After it: a transfer that has ended has left its race.
+  while (ConnectRace* const race = races_.TakeDue()) GoOn(static_cast<Transfer*>(race->owner()));
   Deliver();
 }
 
 absl::Duration CurlTransport::Deadline() const {
   if (!ended_.empty()) return -absl::InfiniteDuration();
-  absl::Duration deadline = absl::InfiniteDuration();
-  if (!resolving_.empty()) deadline = resolving_.begin()->first.first;
+  absl::Duration deadline = races_.Deadline();
+  if (!resolving_.empty()) deadline = std::min(deadline, resolving_.begin()->first.first);
   for (const auto& multi : multis_) deadline = std::min(deadline, multi->deadline());
   return deadline;
 }
@@ -355,41 +389,46 @@ void CurlTransport::TakeDone() {
 }
 
 void CurlTransport::OnDone(Transfer* transfer, CURLcode code) {
-  MultiOf(*transfer).Remove(transfer->handle.easy());
-  transfer->in_multi = false;
+  Leave(transfer);
   if (transfer->handle.opened_connection()) {
     metrics_.connections_opened.Add();
   } else if (transfer->handle.began_request()) {
     metrics_.connections_reused.Add();
   }
   if (code != CURLE_OK && TryAgain(transfer, code)) return;
-  if (code == CURLE_OK) transfer->handle.shared_target()->preferred = transfer->address;
-  Ended& ended = ended_.emplace_back();
-  ended.done = std::move(transfer->done);
-  ended.result = transfer->handle.Finish(code);
-  ended.result.latency = clock_.Monotonic() - transfer->start;
-  if (ended.result.error == TransferError::kBlockedAddress) metrics_.blocked.Add();
-  Retire(transfer);
+  if (code == CURLE_OK && transfer->addresses != nullptr) {
+    CurlTarget& target = *transfer->handle.shared_target();
+    target.preferred = (*transfer->addresses)[transfer->address].ip;
+    if (!races_.dead().empty()) races_.dead().Remove(target.preferred, target.port);
+  }
+  End(transfer, transfer->handle.Finish(code));
 }
 
 bool CurlTransport::TryAgain(Transfer* transfer, CURLcode code) {
   const absl::Duration left = transfer->deadline - clock_.Monotonic();
-  if (left <= absl::ZeroDuration()) return false;
+  if (left <= absl::ZeroDuration()) {
+    if (transfer->race != nullptr && !transfer->handle.opened_connection()) {
+      transfer->race->NoteDead();
+    }
+    return false;
+  }
   if (transfer->handle.WasStale(code) && !transfer->resent) {
     // curl#10646, curl#11534: libcurl 7.88.1 uses connections that the other side has closed.
     transfer->resent = true;
-    transfer->addresses_tried = 0;
     metrics_.stale_resends.Add();
     Start(transfer, left);
     return true;
   }
-  if (transfer->handle.FailedToConnect(code) &&
-      transfer->addresses_tried < transfer->handle.target()->addresses.size()) {
-    ++transfer->address;
-    Start(transfer, left);
-    return true;
+  if (transfer->addresses == nullptr || !transfer->handle.FailedToConnect(code)) return false;
+  if (transfer->race == nullptr) {
+    // It did not get as far as a socket.
+    transfer->race = std::make_unique<ConnectRace>(
+        races_, transfer->addresses, transfer->handle.target()->port, transfer->address,
+        /*first_socket=*/-1, transfer->deadline, transfer);
   }
-  return false;
+  transfer->race->FirstFailed(transfer->handle.Finish(code));
+  GoOn(transfer);
+  return true;
 }
 
 void CurlTransport::Deliver() {
@@ -406,10 +445,7 @@ void CurlTransport::CancelAll() {
   resolving_.clear();
   while (!active_.empty()) {
     Transfer* const transfer = active_.back().get();
-    if (transfer->in_multi) {
-      MultiOf(*transfer).Remove(transfer->handle.easy());
-      transfer->in_multi = false;
-    }
+    Leave(transfer);
     EndUnsent(transfer, TransferError::kCancelled, "Postrider is shutting down");
   }
   Deliver();

@@ -31,6 +31,8 @@ struct TransportMetrics {
   Counter connections_reused;
   // Requests sent once more because the reused connection was dead.
   Counter stale_resends;
+  // Connections to another address than the first, since that one was not connected in time.
+  Counter address_fallbacks;
   Counter blocked;
   Counter resolve_failures;
 };
@@ -40,7 +42,8 @@ struct TransportMetrics {
 // A host is resolved and its addresses are judged before libcurl hears of the request, which is
 // then pinned to an address that passed. The policy judges again when a socket is opened, and
 // before each request on whatever connection it goes over, so that no path of libcurl's own leads
-// around it.
+// around it. Of a host with several addresses the next is tried when one is not connected within
+// 250 ms (ConnectRace); what could not be connected to comes last for ten minutes.
 //
 // Everything belongs to the loop's thread. Loop, clock, resolver and metrics must outlive it.
 std::unique_ptr<Transport> MakeCurlTransport(const CurlTransportOptions& options,

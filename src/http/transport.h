@@ -38,8 +38,8 @@ struct TransferRequest {
   std::shared_ptr<const std::string> body;
   // How much of the answer's body is kept.
   size_t max_response_bytes = 4096;
-  // Fill in TransferResult's sent_headers and response_headers: for a person who looks on. A name is
-  // asked again then, also when it is remembered that it has no address.
+  // Fill in TransferResult's sent_headers and response_headers: for a person who looks on. A name
+  // is asked again then, also when it is remembered that it has no address.
   bool capture = false;
 };
 
@@ -52,7 +52,7 @@ enum class TransferError {
   kTimeout,
   kConnectionLost,  // broken off before the answer was whole
   kBadAnswer,       // what came back is not HTTP
-  kNoResources,     // a want of this process's own, such as sockets: nothing to do with the receiver
+  kNoResources,     // a want of our own, such as sockets: nothing to do with the receiver
   kCancelled,       // the transport was stopped
 };
 

@@ -18,7 +18,7 @@ using testing::HasSubstr;
 
 class NoLoop final : public CurlSocketOwner {
  public:
-  void OnSocketOpened(int) override {}
+  void OnSocketOpened(int, void*) override {}
   void OnSocketClosed(int) override {}
 };
 

@@ -14,6 +14,7 @@
 #include "gtest/gtest.h"
 #include "tests/http/tls_server.h"
 #include "tests/http/transport_harness.h"
+#include "tests/support/black_hole.h"
 #include "tests/support/http_sink.h"
 
 namespace postrider {
@@ -82,6 +83,23 @@ TEST(CurlTransportTlsTest, ACertificateThatNobodyVouchesForIsRefused) {
                     HasSubstr("self-signed certificate"),
                     HasSubstr("from an authority that this machine trusts")));
   EXPECT_EQ(server.request_count(), 0);
+}
+
+TEST(CurlTransportTlsTest, AnAddressBesideADeadOneIsReachedOverTls) {
+  std::unique_ptr<TlsServer> server;
+  std::unique_ptr<BlackHole> hole;
+  // Another test may have the port at the other address.
+  do {
+    server = std::make_unique<TlsServer>("receiver.test");
+    hole = std::make_unique<BlackHole>("127.0.0.2", server->port());
+  } while (!hole->open());
+  const PemFile ca(server->certificate());
+  TransportHarness h(Trusting(ca.path()));
+  h.thread.Call([&] { h.resolver.hosts["receiver.test"] = {"127.0.0.2", "127.0.0.1"}; });
+  const TransferResult result =
+      h.Send(TransportHarness::Request(UrlOf("receiver.test", *server), absl::Seconds(30)));
+  EXPECT_EQ(result.http_status, 200) << result.message;
+  EXPECT_EQ(h.metrics.address_fallbacks.value(), 1u);
 }
 
 TEST(CurlTransportTlsTest, ACertificateOfATrustedAuthorityIsAccepted) {

@@ -73,8 +73,9 @@ class ResolverTest : public testing::Test {
   // Asks; the answer comes into `answers_`.
   void Ask(const std::string& host) {
     thread_->Call([&] {
-      resolver_->Resolve(host, kShare,
-                         [this](const Resolver::Answer& answer) { answers_.Put(Unshared(answer)); });
+      resolver_->Resolve(host, kShare, [this](const Resolver::Answer& answer) {
+        answers_.Put(Unshared(answer));
+      });
     });
   }
 
@@ -477,8 +478,9 @@ TEST_F(ResolverTest, IsDestroyedWhileLookupsArePending) {
   dns_.Set("silent.test", {DnsRecords::Way::kSilence, {}, 0});
   Start(Patient(), clock_);
   const auto alive = std::make_shared<int>();
-  thread_->Call(
-      [&] { resolver_->Resolve("silent.test", kShare, [alive](const Resolver::Answer&) { FAIL(); }); });
+  thread_->Call([&] {
+    resolver_->Resolve("silent.test", kShare, [alive](const Resolver::Answer&) { FAIL(); });
+  });
   ASSERT_TRUE(dns_.WaitForQuestions("silent.test", 1));
   thread_->Stop();
   resolver_.reset();

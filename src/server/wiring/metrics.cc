@@ -101,6 +101,9 @@ void AddPumpMetrics(const PumpMetrics& metrics, int pump, MetricsPage* page) {
   gauge("in_flight", "Requests under way.", metrics.engine.in_flight);
   gauge("probing_webhooks", "Webhooks that are probed after failures.",
         metrics.engine.probing_webhooks);
+  counter("address_fallbacks_total",
+          "Connections to another address than the first, which was not connected in time.",
+          metrics.transport.address_fallbacks);
   counter("dns_lookups_total", "Names asked of DNS.", metrics.resolver.lookups);
   counter("dns_cache_hits_total", "Names known without asking.", metrics.resolver.cache_hits);
   counter("dns_failures_total", "Names without an answer.", metrics.resolver.failures);

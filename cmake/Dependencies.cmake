@@ -1,4 +1,4 @@
-# All of these are Debian 12 packages; tools/setup installs them.
+# All of these are packages of Debian 12 and 13; tools/setup installs them.
 find_package(Threads REQUIRED)
 find_package(absl REQUIRED)
 find_package(spdlog REQUIRED)

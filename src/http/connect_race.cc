@@ -12,6 +12,9 @@
 namespace postrider {
 namespace {
 
+// Of the sockets that are free.
+constexpr size_t kTimesFree = 8;
+
 // Whether what is missing is ours, so that it says nothing of the address.
 bool IsWant(int error, const IpAddress& ip) {
   if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) return true;
@@ -55,28 +58,37 @@ std::optional<size_t> ConnectRaces::Next(const AddressList& addresses, uint16_t 
   return last_resort;
 }
 
+bool ConnectRaces::TakeSocket(uint64_t share) {
+  size_t& own = sockets_by_share_[share];
+  if (own >= kTimesFree * (kMaxSockets - sockets_)) return false;
+  ++own;
+  ++sockets_;
+  return true;
+}
+
+void ConnectRaces::GiveBackSocket(uint64_t share) {
+  --sockets_;
+  const auto own = sockets_by_share_.find(share);
+  if (--own->second == 0) sockets_by_share_.erase(own);
+}
+
 // ---- ConnectRace
 
-ConnectRace::ConnectRace(ConnectRaces& races, std::shared_ptr<const AddressList> addresses,
-                         uint16_t port, size_t first, int first_socket, absl::Duration deadline,
-                         void* owner)
+ConnectRace::ConnectRace(ConnectRaces& races, Entrant entrant, size_t first, int first_socket)
     : races_(races),
-      addresses_(std::move(addresses)),
-      port_(port),
-      owner_(owner),
+      entrant_(std::move(entrant)),
       first_(first),
       first_socket_(first_socket),
       first_start_(races.clock_.Monotonic()),
       tried_(1u << first),
       next_begin_(first_start_ + ConnectRaces::kStagger),
-      deadline_(deadline),
-      give_up_(std::min(deadline, first_start_ + races.connect_timeout_)) {
+      give_up_(std::min(entrant_.deadline, first_start_ + races.connect_timeout_)) {
   Arm(next_begin_);
 }
 
 ConnectRace::~ConnectRace() {
   Arm(absl::InfiniteDuration());
-  CloseAll();
+  Rest();
   if (won_socket_ >= 0) close(won_socket_);
 }
 
@@ -106,7 +118,7 @@ ConnectRace::Step ConnectRace::Advance() {
   const absl::Duration now = races_.clock_.Monotonic();
   if (FirstIsConnected()) {
     // libcurl goes on by itself; should it fail all the same, FirstFailed resumes.
-    CloseAll();
+    Rest();
     return Step::kWait;
   }
   const auto won = std::find_if(attempts_.begin(), attempts_.end(), [](const Attempt& attempt) {
@@ -122,18 +134,15 @@ ConnectRace::Step ConnectRace::Advance() {
     first_ = won->address;
     won_socket_ = won->fd;
     attempts_.erase(won);
-    --races_.sockets_;
-    CloseAll();
+    races_.GiveBackSocket(entrant_.share);
+    Rest();
     return Step::kSwitch;
   }
   DropFailed();
   if (now >= next_begin_) BeginNext();
-  const bool more = tried_ != (1u << addresses_->size()) - 1;
+  const bool more = tried_ != (1u << entrant_.addresses->size()) - 1;
   if (first_socket_ < 0) {
-    if ((attempts_.empty() && !more) || now >= give_up_) {
-      NoteDead();
-      return Step::kGiveUp;
-    }
+    if ((attempts_.empty() && !more) || now >= give_up_) return Step::kGiveUp;
     Arm(more ? std::min(next_begin_, give_up_) : give_up_);
   } else if (more) {
     Arm(next_begin_);
@@ -147,15 +156,18 @@ int ConnectRace::TakeSocket() {
   return first_socket_;
 }
 
-TransferResult ConnectRace::TakeFailure() {
-  TransferResult failure = *std::move(failure_);
+TransferResult ConnectRace::TakeFailure() { return Conclude(*std::move(failure_)); }
+
+TransferResult ConnectRace::Conclude(TransferResult failure) {
+  NoteDead();
   if (wanting_) {
     failure.error = TransferError::kNoResources;
-    failure.message += "; not all of its other addresses could be tried, since this server cannot "
-                       "open a socket: raise its limit of open files (ulimit -n, LimitNOFILE)";
+    failure.message +=
+        "; not all of its other addresses could be tried, since this server is short of sockets: "
+        "see its limit of open files (ulimit -n, LimitNOFILE)";
   } else {
-    absl::StrAppend(&failure.message, "; none of its other addresses (", addresses_->size() - 1,
-                    ") could be connected to either");
+    absl::StrAppend(&failure.message, "; none of its other addresses (",
+                    entrant_.addresses->size() - 1, ") could be connected to either");
   }
   return failure;
 }
@@ -165,7 +177,7 @@ bool ConnectRace::FirstIsConnected() const {
 }
 
 void ConnectRace::NoteFailure(size_t address) {
-  races_.dead_.Add((*addresses_)[address].ip, port_, races_.clock_.Monotonic());
+  races_.dead_.Add((*entrant_.addresses)[address].ip, entrant_.port, races_.clock_.Monotonic());
 }
 
 void ConnectRace::DropFailed() {
@@ -175,43 +187,43 @@ void ConnectRace::DropFailed() {
       continue;
     }
     NoteFailure(it->address);
-    close(it->fd);
-    --races_.sockets_;
+    Close(*it);
     it = attempts_.erase(it);
     next_begin_ = -absl::InfiniteDuration();
   }
 }
 
-void ConnectRace::CloseAll() {
-  for (const Attempt& attempt : attempts_) {
-    if (attempt.state == State::kConnecting) races_.loop_.Unwatch(attempt.fd);
-    close(attempt.fd);
-    --races_.sockets_;
-  }
+void ConnectRace::Close(const Attempt& attempt) {
+  if (attempt.state == State::kConnecting) races_.loop_.Unwatch(attempt.fd);
+  close(attempt.fd);
+  races_.GiveBackSocket(entrant_.share);
+}
+
+void ConnectRace::Rest() {
+  for (const Attempt& attempt : attempts_) Close(attempt);
   attempts_.clear();
 }
 
 void ConnectRace::BeginNext() {
   const absl::Duration now = races_.clock_.Monotonic();
   next_begin_ = now + ConnectRaces::kStagger;
+  const AddressList& addresses = *entrant_.addresses;
   while (const std::optional<size_t> next =
-             races_.Next(*addresses_, port_, (*addresses_)[first_].ip, tried_)) {
+             races_.Next(addresses, entrant_.port, addresses[first_].ip, tried_)) {
     if (Begin(*next)) return;
   }
 }
 
 bool ConnectRace::Begin(size_t address) {
-  const IpAddress& ip = (*addresses_)[address].ip;
-  if (races_.sockets_ >= ConnectRaces::kMaxSockets) {
-    wanting_ = true;
-    return true;
-  }
+  const IpAddress& ip = (*entrant_.addresses)[address].ip;
   if (!races_.policy_.Judge(ip).ok()) {
     tried_ |= 1u << address;
     return false;
   }
+  wanting_ = !races_.TakeSocket(entrant_.share);
+  if (wanting_) return true;
   sockaddr_storage storage;
-  const socklen_t size = ip.ToSockaddr(port_, &storage);
+  const socklen_t size = ip.ToSockaddr(entrant_.port, &storage);
   const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   const bool begun =
       fd >= 0 && (connect(fd, reinterpret_cast<const sockaddr*>(&storage), size) == 0 ||
@@ -223,26 +235,26 @@ bool ConnectRace::Begin(size_t address) {
   if (!want) tried_ |= 1u << address;
   if (!begun) {
     if (fd >= 0) close(fd);
+    races_.GiveBackSocket(entrant_.share);
     if (!want) NoteFailure(address);
     return want;
   }
   const absl::Duration now = races_.clock_.Monotonic();
-  give_up_ = std::min(deadline_, now + races_.connect_timeout_);
+  give_up_ = std::min(entrant_.deadline, now + races_.connect_timeout_);
   attempts_.push_back({address, fd, now});
-  ++races_.sockets_;
   races_.loop_.Forget(fd);
   races_.loop_.Watch(fd, EPOLLOUT, this);
   return true;
 }
 
 void ConnectRace::OnReady(int fd, uint32_t) {
-  races_.loop_.Unwatch(fd);
   const auto attempt = std::find_if(attempts_.begin(), attempts_.end(),
                                     [fd](const Attempt& one) { return one.fd == fd; });
   int error = 0;
   socklen_t size = sizeof error;
   const bool known = getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0;
-  attempt->state = known && error == 0 ? State::kConnected : State::kFailed;
+  races_.loop_.Unwatch(fd);
+  attempt->state = known && error == 0 && IsConnected(fd) ? State::kConnected : State::kFailed;
   Arm(races_.clock_.Monotonic());
 }
 

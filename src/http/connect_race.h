@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/time/time.h"
 #include "src/base/clock.h"
 #include "src/http/address_policy.h"
@@ -25,7 +26,8 @@ class ConnectRace;
 // outlive the races.
 class ConnectRaces {
  public:
-  // Sockets of all races that are connecting; beyond it an address has to wait.
+  // Sockets of all races that are connecting; beyond it an address has to wait. A share (see
+  // TransferRequest) may have at most eight times as many as are free, so that some always are.
   static constexpr size_t kMaxSockets = 512;
   // RFC 8305, section 5.
   static constexpr absl::Duration kStagger = absl::Milliseconds(250);
@@ -52,7 +54,12 @@ class ConnectRaces {
   const AddressPolicy& policy_;
   const absl::Duration connect_timeout_;
   DeadAddresses dead_;
+  // Whether the share may open one more; then it has.
+  bool TakeSocket(uint64_t share);
+  void GiveBackSocket(uint64_t share);
+
   size_t sockets_ = 0;
+  absl::flat_hash_map<uint64_t, size_t> sockets_by_share_;
   std::set<std::pair<absl::Duration, ConnectRace*>> timers_;
 };
 
@@ -74,22 +81,34 @@ class ConnectRace final : private EventLoop::Watcher {
     kGiveUp,  // no address can be connected to: take TakeFailure()
   };
 
-  // libcurl has begun to connect `first_socket` to the first of them, or could not: -1. Whatever
-  // comes, it is over at the deadline. `owner` is what owner() gives back.
-  ConnectRace(ConnectRaces& races, std::shared_ptr<const AddressList> addresses, uint16_t port,
-              size_t first, int first_socket, absl::Duration deadline, void* owner);
+  // Of one transfer.
+  struct Entrant {
+    std::shared_ptr<const AddressList> addresses;
+    uint16_t port;
+    uint64_t share;
+    // Whatever comes, it is over then.
+    absl::Duration deadline;
+    // What owner() gives back.
+    void* owner;
+  };
+
+  // libcurl has begun to connect `first_socket` to the first address, or could not: -1.
+  ConnectRace(ConnectRaces& races, Entrant entrant, size_t first, int first_socket);
   // Closes what it has opened.
   ~ConnectRace() override;
   ConnectRace(const ConnectRace&) = delete;
   ConnectRace& operator=(const ConnectRace&) = delete;
 
-  void* owner() const { return owner_; }
+  void* owner() const { return entrant_.owner; }
 
   // libcurl could not connect to its address: what comes of it if no other can be connected to.
   // The next Advance may follow at once.
   void FirstFailed(TransferResult failure);
-  // The transfer ended without a connection: whatever was tried does not work.
-  void NoteDead();
+  // libcurl is connected: the others are not needed.
+  void Rest();
+  // The transfer ended without a connection, with `failure`: whatever was tried does not work.
+  // Returns what is told of it.
+  TransferResult Conclude(TransferResult failure);
 
   // Goes on. REQUIRES: TakeDue returned it, or FirstFailed was called.
   Step Advance();
@@ -114,16 +133,15 @@ class ConnectRace final : private EventLoop::Watcher {
   void Arm(absl::Duration time);
   bool FirstIsConnected() const;
   void DropFailed();
-  void CloseAll();
+  void Close(const Attempt& attempt);
+  void NoteDead();
   void BeginNext();
   // False when it fails at once.
   bool Begin(size_t address);
   void NoteFailure(size_t address);
 
   ConnectRaces& races_;
-  const std::shared_ptr<const AddressList> addresses_;
-  const uint16_t port_;
-  void* const owner_;
+  const Entrant entrant_;
   // What libcurl connects to, or did.
   size_t first_;
   int first_socket_;
@@ -133,7 +151,6 @@ class ConnectRace final : private EventLoop::Watcher {
   std::vector<Attempt> attempts_;
   int won_socket_ = -1;
   absl::Duration next_begin_;
-  const absl::Duration deadline_;
   // When the last address that was begun with has had its time.
   absl::Duration give_up_;
   // Some address could not be tried for a want of our own.

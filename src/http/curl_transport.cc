@@ -90,6 +90,7 @@ class CurlTransport final : public Transport, EventLoop::Timed, CurlSocketOwner 
   void Start(Transfer* transfer, absl::Duration time_left);
   void Enter(Transfer* transfer);
   void Leave(Transfer* transfer);
+  void BeginRace(Transfer* transfer, int first_socket);
   void GoOn(Transfer* transfer);
   void EndUnsent(Transfer* transfer, TransferError error, std::string message);
   void End(Transfer* transfer, TransferResult result);
@@ -328,16 +329,26 @@ void CurlTransport::Leave(Transfer* transfer) {
 void CurlTransport::OnSocketOpened(int fd, void* owner) {
   loop_.Forget(fd);
   auto* const transfer = static_cast<Transfer*>(owner);
-  if (transfer->addresses == nullptr) return;
-  transfer->race =
-      std::make_unique<ConnectRace>(races_, transfer->addresses, transfer->handle.target()->port,
-                                    transfer->address, fd, transfer->deadline, transfer);
+  if (transfer->addresses != nullptr) BeginRace(transfer, fd);
+}
+
+void CurlTransport::BeginRace(Transfer* transfer, int first_socket) {
+  transfer->race = std::make_unique<ConnectRace>(
+      races_,
+      ConnectRace::Entrant{transfer->addresses, transfer->handle.target()->port, transfer->share,
+                           transfer->deadline, transfer},
+      transfer->address, first_socket);
 }
 
 // With the race of one that has no connection yet.
 void CurlTransport::GoOn(Transfer* transfer) {
   const absl::Duration left = transfer->deadline - clock_.Monotonic();
   ConnectRace& race = *transfer->race;
+  if (transfer->in_multi && transfer->handle.began_request()) {
+    // It may have arrived, so no other address gets it.
+    race.Rest();
+    return;
+  }
   switch (race.Advance()) {
     case ConnectRace::Step::kWait:
       break;
@@ -407,10 +418,9 @@ void CurlTransport::OnDone(Transfer* transfer, CURLcode code) {
 bool CurlTransport::TryAgain(Transfer* transfer, CURLcode code) {
   const absl::Duration left = transfer->deadline - clock_.Monotonic();
   if (left <= absl::ZeroDuration()) {
-    if (transfer->race != nullptr && !transfer->handle.opened_connection()) {
-      transfer->race->NoteDead();
-    }
-    return false;
+    if (transfer->race == nullptr || transfer->handle.opened_connection()) return false;
+    End(transfer, transfer->race->Conclude(transfer->handle.Finish(code)));
+    return true;
   }
   if (transfer->handle.WasStale(code) && !transfer->resent) {
     // curl#10646, curl#11534: libcurl 7.88.1 uses connections that the other side has closed.
@@ -420,12 +430,8 @@ bool CurlTransport::TryAgain(Transfer* transfer, CURLcode code) {
     return true;
   }
   if (transfer->addresses == nullptr || !transfer->handle.FailedToConnect(code)) return false;
-  if (transfer->race == nullptr) {
-    // It did not get as far as a socket.
-    transfer->race = std::make_unique<ConnectRace>(
-        races_, transfer->addresses, transfer->handle.target()->port, transfer->address,
-        /*first_socket=*/-1, transfer->deadline, transfer);
-  }
+  // It may not have got as far as a socket.
+  if (transfer->race == nullptr) BeginRace(transfer, -1);
   transfer->race->FirstFailed(transfer->handle.Finish(code));
   GoOn(transfer);
   return true;

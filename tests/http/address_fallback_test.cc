@@ -226,6 +226,34 @@ TEST_F(AddressFallbackTest, WantOfDescriptorsForTheOthersIsOurs) {
   EXPECT_THAT(results[0].message, HasSubstr("limit of open files"));
 }
 
+TEST_F(AddressFallbackTest, DeadAddressesOfOneDoNotKeepAnotherFromHisNext) {
+  SwallowAll({"127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"});
+  TransportHarness::Options options;
+  options.transport.connect_timeout = absl::Minutes(5);
+  TransportHarness h(options);
+  SetHost(h, "dark.test", {"127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"});
+  SetHost(h, "half.test", {"127.0.0.2", "127.0.0.1"});
+  const size_t before = OpenDescriptors();
+  for (int i = 0; i < 200; ++i) {
+    TransferRequest request = TransportHarness::Request(UrlOf("dark.test"), absl::Minutes(5));
+    request.share = 1;
+    h.Start(std::move(request));
+  }
+  // Beside libcurl's own, eight ninths of those that there are for other addresses.
+  const size_t all_that_it_may = 200 + ConnectRaces::kMaxSockets * 8 / 9;
+  const absl::Duration deadline = SystemClock().Monotonic() + absl::Minutes(1);
+  while (OpenDescriptors() < before + all_that_it_may && SystemClock().Monotonic() < deadline) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  EXPECT_GE(OpenDescriptors(), before + all_that_it_may);
+  EXPECT_LT(OpenDescriptors(), before + 200 + ConnectRaces::kMaxSockets);
+  TransferRequest request = TransportHarness::Request(UrlOf("half.test"), absl::Minutes(1));
+  request.share = 2;
+  EXPECT_EQ(h.Send(std::move(request)).http_status, 200);
+  EXPECT_EQ(h.results.size(), 0u);
+  h.CancelAll();
+}
+
 TEST_F(AddressFallbackTest, NoDescriptorIsLeftBehind) {
   SwallowAll({"127.0.0.2", "127.0.0.3", "127.0.0.4"});
   TransportHarness h;

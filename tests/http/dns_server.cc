@@ -111,15 +111,29 @@ void DnsServer::Run() {
     const ssize_t size =
         recvfrom(fd_, buffer, sizeof buffer, 0, reinterpret_cast<sockaddr*>(&client), &client_size);
     if (size < static_cast<ssize_t>(kHeaderBytes)) continue;
-    const std::string answer = Answer(std::string(buffer, size));
-    if (answer.empty()) continue;
-    // The client may be gone.
-    (void)sendto(fd_, answer.data(), answer.size(), 0, reinterpret_cast<sockaddr*>(&client),
-                 client_size);
+    Take({std::string(buffer, size), client, client_size});
   }
 }
 
-std::string DnsServer::Answer(const std::string& question) {
+void DnsServer::Take(Question question) {
+  const std::string answer = Answer(question);
+  if (answer.empty()) return;
+  // The client may be gone.
+  (void)sendto(fd_, answer.data(), answer.size(), 0,
+               reinterpret_cast<const sockaddr*>(&question.client), question.client_size);
+}
+
+void DnsServer::Release() {
+  std::vector<Question> held;
+  {
+    MutexLock lock(&mutex_);
+    held.swap(held_);
+  }
+  for (Question& question : held) Take(std::move(question));
+}
+
+std::string DnsServer::Answer(const Question& asked) {
+  const std::string& question = asked.packet;
   size_t offset = kHeaderBytes;
   const std::string name = ReadName(question, &offset);
   if (offset + 4 > question.size()) return "";
@@ -134,8 +148,12 @@ std::string DnsServer::Answer(const std::string& question) {
     ++questions_[name];
     changed_.SignalAll();
     if (const auto it = records_.find(name); it != records_.end()) records = it->second;
+    if (type == kTypeAaaa) records.way = records.v6_way.value_or(records.way);
+    if (records.way == DnsRecords::Way::kHeld) {
+      held_.push_back(asked);
+      return "";
+    }
   }
-  if (type == kTypeAaaa) records.way = records.v6_way.value_or(records.way);
   if (records.way == DnsRecords::Way::kSilence) return "";
 
   std::string sections;

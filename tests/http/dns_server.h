@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/socket.h>
+
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -16,13 +18,13 @@ namespace postrider {
 
 // What a name gets from the DnsServer.
 struct DnsRecords {
-  enum class Way { kAnswer, kNoSuchName, kServerFailure, kRefusal, kSilence };
+  enum class Way { kAnswer, kNoSuchName, kServerFailure, kRefusal, kSilence, kHeld };
 
   Way way = Way::kAnswer;
   // "192.0.2.1" is told to who asks for A, "2001:db8::1" to who asks for AAAA.
   std::vector<std::string> addresses;
   uint32_t ttl_seconds = 60;
-  // For who asks for AAAA, when it is another one.
+  // kHeld: until Release. For who asks for AAAA, when it is another one.
   std::optional<Way> v6_way = std::nullopt;
 };
 
@@ -40,6 +42,8 @@ class DnsServer {
   int port() const { return port_; }
   // In lower case, without the last dot.
   void Set(const std::string& name, DnsRecords records);
+  // Answers the questions that were held, by what is set for their names now.
+  void Release();
   // How many questions of either type came for the name.
   size_t questions(const std::string& name) const;
   // False when fewer have come within a minute.
@@ -47,8 +51,14 @@ class DnsServer {
 
  private:
   void Run();
+  struct Question {
+    std::string packet;
+    sockaddr_storage client;
+    socklen_t client_size;
+  };
+  void Take(Question question);
   // Empty when the question is not to be answered.
-  std::string Answer(const std::string& question);
+  std::string Answer(const Question& question);
 
   const int fd_;
   const int stop_;
@@ -58,6 +68,7 @@ class DnsServer {
   mutable CondVar changed_;
   std::map<std::string, DnsRecords> records_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, size_t> questions_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Question> held_ ABSL_GUARDED_BY(mutex_);
 
   std::thread thread_;
 };

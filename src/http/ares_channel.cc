@@ -12,6 +12,10 @@
 namespace postrider {
 namespace {
 
+// How exactly its timers are kept. To ask c-ares for the next of them at each turn would mean that
+// it walks all its questions at each turn.
+constexpr absl::Duration kLookEvery = absl::Milliseconds(50);
+
 absl::Status InitAresOnce() {
   static const int code = ares_library_init(ARES_LIB_INIT_ALL);
   if (code == ARES_SUCCESS) return absl::OkStatus();
@@ -116,16 +120,14 @@ void AresChannel::Ask(const std::string& host, int family, Done done) {
                    new Question{this, std::move(done)});
 }
 
-void AresChannel::OnTurn() {
-  if (pending_ > 0) ares_process_fd(channel_, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+void AresChannel::OnTurn(absl::Duration now) {
+  if (pending_ == 0 || now < next_look_) return;
+  next_look_ = now + kLookEvery;
+  ares_process_fd(channel_, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 }
 
-absl::Duration AresChannel::Deadline(const Clock& clock) const {
-  timeval left;
-  if (pending_ == 0) return absl::InfiniteDuration();
-  const timeval* const next = ares_timeout(channel_, nullptr, &left);
-  if (next == nullptr) return absl::InfiniteDuration();
-  return clock.Monotonic() + absl::DurationFromTimeval(*next);
+absl::Duration AresChannel::Deadline() const {
+  return pending_ == 0 ? absl::InfiniteDuration() : next_look_;
 }
 
 void AresChannel::OnReady(int fd, uint32_t events) {

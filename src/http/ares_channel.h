@@ -8,7 +8,6 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "src/base/clock.h"
 #include "src/http/dns_reply.h"
 #include "src/http/event_loop.h"
 
@@ -57,10 +56,10 @@ class AresChannel final : private EventLoop::Watcher {
   // Questions without an answer.
   size_t pending() const { return pending_; }
 
-  // Lets c-ares try again, and give up, what is due.
-  void OnTurn();
-  // When OnTurn wants to be called next (Clock::Monotonic).
-  absl::Duration Deadline(const Clock& clock) const;
+  // Lets c-ares try again, and give up, what is due. Times are Clock::Monotonic.
+  void OnTurn(absl::Duration now);
+  // When OnTurn wants to be called next.
+  absl::Duration Deadline() const;
 
  private:
   struct Question;
@@ -76,6 +75,8 @@ class AresChannel final : private EventLoop::Watcher {
   EventLoop& loop_;
   ares_channeldata* channel_ = nullptr;
   size_t pending_ = 0;
+  // When c-ares looks for what is due.
+  absl::Duration next_look_ = -absl::InfiniteDuration();
   bool destroyed_ = false;
 };
 

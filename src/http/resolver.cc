@@ -462,9 +462,9 @@ void AresResolver::EraseIfOver(uint64_t id) {
 // ---- The loop
 
 void AresResolver::OnTurn() {
-  servers_->OnTurn();
-  first_answer_->OnTurn();
   const absl::Duration now = clock_.Monotonic();
+  servers_->OnTurn(now);
+  first_answer_->OnTurn(now);
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     OnDeadline(deadlines_.begin()->second);
   }
@@ -474,7 +474,7 @@ void AresResolver::OnTurn() {
 
 absl::Duration AresResolver::Deadline() const {
   if (!told_.empty()) return -absl::InfiniteDuration();
-  absl::Duration deadline = std::min(servers_->Deadline(clock_), first_answer_->Deadline(clock_));
+  absl::Duration deadline = std::min(servers_->Deadline(), first_answer_->Deadline());
   if (!deadlines_.empty()) deadline = std::min(deadline, deadlines_.begin()->first);
   return deadline;
 }

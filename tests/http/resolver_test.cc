@@ -65,7 +65,9 @@ class ResolverTest : public testing::Test {
   std::optional<Resolver::Answer> Known(const std::string& host) {
     std::optional<Resolver::Answer> known;
     thread_->Call([&] {
-      if (const Resolver::Answer* const answer = resolver_->Lookup(host)) known = *answer;
+      if (const Resolver::Answer* const answer = resolver_->Lookup(host)) {
+        known = Unshared(*answer);
+      }
     });
     return known;
   }

@@ -54,6 +54,7 @@ void JudgeFailure(const Webhook& webhook, const MadeAttempt& made, absl::Time no
   const bool spent = policy.max_attempts > 0 && outcome.budget_attempts >= policy.max_attempts;
   if (spent || next > outcome.budget_start + policy.max_age) {
     outcome.next_state = DeliveryState::kDead;
+    outcome.end_reason = spent ? EndReason::kAttemptsSpent : EndReason::kAgeSpent;
     return;
   }
   outcome.next_state = DeliveryState::kPending;

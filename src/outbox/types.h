@@ -84,6 +84,17 @@ struct Webhook {
   int64_t version = 0;
 };
 
+// Why a delivery ended, but for one that was delivered. The numbers are those of the API.
+enum class EndReason {
+  kNone = 0,
+  kAttemptsSpent = 1,
+  kAgeSpent = 2,
+  kExpired = 3,
+  kRefused = 4,
+  kCancelled = 5,
+  kChannelDeleted = 6,
+};
+
 enum class DeliveryState { kPending = 0, kDelivered = 1, kDead = 2, kCancelled = 3 };
 
 // Where a pending delivery stands in its webhook's queue: by due time, then by number.
@@ -155,6 +166,8 @@ struct AttemptOutcome {
   // kDelivered, kPending (then `next_due` counts) or kDead.
   DeliveryState next_state = DeliveryState::kDelivered;
   absl::Time next_due = absl::InfinitePast();
+  // Counts for kDead.
+  EndReason end_reason = EndReason::kNone;
 };
 
 // A webhook began to fail, or works again.
@@ -182,6 +195,7 @@ struct Delivery {
   absl::Time due;
   // InfiniteFuture while pending.
   absl::Time end_time = absl::InfiniteFuture();
+  EndReason end_reason = EndReason::kNone;
   int last_http_status = 0;
   std::string last_error;
 };

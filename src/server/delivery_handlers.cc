@@ -61,6 +61,7 @@ void FillDelivery(const Delivery& delivery, const IdCodec& ids, v1::Delivery* pr
     *proto->mutable_next_attempt_time() = ToProto(delivery.due);
   } else {
     *proto->mutable_end_time() = ToProto(delivery.end_time);
+    proto->set_end_reason(static_cast<v1::EndReason>(delivery.end_reason));
   }
   proto->set_last_http_status(delivery.last_http_status);
   proto->set_last_error(ToUtf8(delivery.last_error));

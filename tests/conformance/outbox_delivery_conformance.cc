@@ -100,6 +100,7 @@ TEST_P(OutboxConformanceTest, ABatchIsRecordedWhole) {
   batch.outcomes = {Outcome(owed[0], DeliveryState::kDelivered),
                     Outcome(owed[1], DeliveryState::kPending, due),
                     Outcome(owed[2], DeliveryState::kDead)};
+  batch.outcomes[2].end_reason = EndReason::kAttemptsSpent;
   const absl::Time since = clock_.Now();
   batch.health = {{webhook.id, since}};
   ASSERT_TRUE(Record(std::move(batch)).ok());
@@ -108,6 +109,7 @@ TEST_P(OutboxConformanceTest, ABatchIsRecordedWhole) {
   const auto dead = GetDelivery("default", owed[2].id);
   EXPECT_EQ(dead->delivery.state, DeliveryState::kDead);
   EXPECT_EQ(dead->delivery.end_time, clock_.Now());
+  EXPECT_EQ(dead->delivery.end_reason, EndReason::kAttemptsSpent);
   EXPECT_EQ(GetWebhook("default", "hook")->failing_since, since);
 }
 
@@ -161,6 +163,66 @@ TEST_P(OutboxConformanceTest, AnEndedDeliveryKeepsItsStateUnlessItSucceeds) {
   EXPECT_EQ(GetDelivery("default", owed.id)->delivery.state, DeliveryState::kDelivered);
 }
 
+// ---- Age
+
+TEST_P(OutboxConformanceTest, WhatIsOwedToADisabledWebhookDiesOfAge) {
+  const auto short_lived = [](Webhook& w) { w.retry_policy.max_age = absl::Hours(10); };
+  const Webhook webhook = Put("default", "hook", short_lived);
+  PublishOne();
+  PublishOne();
+  const std::vector<OwedDelivery> owed = Owed(webhook.id).rows;
+  ASSERT_TRUE(Record({{Outcome(owed[0], DeliveryState::kPending, clock_.Now())}, {}}).ok());
+  // While it is enabled, no age runs for what was never attempted.
+  clock_.Advance(absl::Hours(9));
+  ASSERT_TRUE(WaitStatus([&](auto done) {
+                outbox().DisableWebhook(webhook.id, webhook.version, "gone", std::move(done));
+              }).ok());
+  harness_->Reopen();
+  clock_.Advance(absl::Hours(2));
+  EXPECT_TRUE(Eventually([&] {
+    PublishOne();  // lets time pass for who does his work beside that of others
+    return GetDelivery("default", owed[0].id)->delivery.state == DeliveryState::kDead;
+  }));
+  EXPECT_EQ(GetDelivery("default", owed[0].id)->delivery.end_reason, EndReason::kAgeSpent);
+  EXPECT_EQ(GetDelivery("default", owed[0].id)->delivery.end_time, clock_.Now());
+  EXPECT_EQ(GetDelivery("default", owed[1].id)->delivery.state, DeliveryState::kPending);
+  clock_.Advance(absl::Hours(9));
+  EXPECT_TRUE(Eventually([&] {
+    PublishOne();
+    return GetDelivery("default", owed[1].id)->delivery.state == DeliveryState::kDead;
+  }));
+  EXPECT_EQ(GetDelivery("default", owed[1].id)->delivery.end_reason, EndReason::kAgeSpent);
+  // A caller may want it all the same: from then on it has its age again.
+  ASSERT_TRUE(Retry("default", owed[1].id).ok());
+  clock_.Advance(absl::Hours(9));
+  PublishOne();
+  EXPECT_EQ(GetDelivery("default", owed[1].id)->delivery.state, DeliveryState::kPending);
+}
+
+TEST_P(OutboxConformanceTest, WhatIsPastItsAgeIsNotOwedWhenTheWebhookIsEnabledAgain) {
+  const Webhook webhook = Put("default", "hook");
+  // More than one slice.
+  for (int i = 0; i < 3; ++i) {
+    Publish(std::vector<NewNotification>(
+        1000, {"default", "T", std::make_shared<std::string>("{}"), ""}));
+  }
+  const std::vector<OwedDelivery> owed = Owed(webhook.id, {}, 5000).rows;
+  ASSERT_EQ(owed.size(), 3000u);
+  Put("default", "hook", [](Webhook& w) { w.enabled = false; });
+  clock_.Advance(absl::Hours(24 * 40));
+  Put("default", "hook");
+  EXPECT_TRUE(Owed(webhook.id).rows.empty());
+  for (const OwedDelivery* d : {&owed.front(), &owed.back()}) {
+    EXPECT_EQ(GetDelivery("default", d->id)->delivery.end_reason, EndReason::kAgeSpent);
+  }
+  // What is within its age goes on; so it is when the age is made longer.
+  PublishOne();
+  Put("default", "hook", [](Webhook& w) { w.enabled = false; });
+  clock_.Advance(absl::Hours(71));
+  Put("default", "hook");
+  EXPECT_EQ(Owed(webhook.id).rows.size(), 1u);
+}
+
 // ---- RetryDelivery
 
 TEST_P(OutboxConformanceTest, RetryGivesADeadDeliveryAFreshBudget) {
@@ -173,6 +235,7 @@ TEST_P(OutboxConformanceTest, RetryGivesADeadDeliveryAFreshBudget) {
   EXPECT_EQ(retried->state, DeliveryState::kPending);
   EXPECT_EQ(retried->due, clock_.Now());
   EXPECT_EQ(retried->end_time, absl::InfiniteFuture());
+  EXPECT_EQ(retried->end_reason, EndReason::kNone);
   EXPECT_EQ(retried->attempts, 1);
   const auto heard = listener_.TakeOwed();
   ASSERT_EQ(heard.size(), 1u);

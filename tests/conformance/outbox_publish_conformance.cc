@@ -267,6 +267,46 @@ TEST_P(OutboxConformanceTest, IdsGrowAlsoWhenTheClockIsSetBack) {
   EXPECT_LT(second.id, third.id);
 }
 
+TEST_P(OutboxConformanceTest, AWrongClockMarksNothingThatComesAfter) {
+  Put("default", "hook");
+  const absl::Time right = clock_.Now();
+  const Published before = PublishOne();
+  clock_.SetWall(right + absl::Hours(24 * 3652));
+  const Published wrong = PublishOne();
+  for (const bool restart : {false, true}) {
+    clock_.SetWall(right + absl::Minutes(restart ? 2 : 1));
+    if (restart) harness_->Reopen();
+    const absl::Time now = clock_.Now();
+    const Published after = PublishOne();
+    EXPECT_GT(after.id, wrong.id);
+    EXPECT_EQ(GetNotification("default", after.id)->create_time, now);
+    // Lists by time find it, and nothing else.
+    const absl::Time start = now - absl::Seconds(1);
+    const absl::Time end = now + absl::Seconds(1);
+    const auto listed = ListNotifications({.tenant = "default", .start = start, .end = end});
+    ASSERT_EQ(listed->size(), 1u);
+    EXPECT_EQ(listed->front().id, after.id);
+    for (const std::string& name : {std::string(), std::string("hook")}) {
+      const auto deliveries = ListDeliveries(
+          {.tenant = "default", .webhook_name = name, .start = start, .end = end});
+      ASSERT_EQ(deliveries->size(), 1u);
+      EXPECT_EQ(deliveries->front().create_time, now);
+    }
+  }
+  // All of them, the newest first.
+  for (const int limit : {1, 2, 100}) {
+    const auto all = ListNotifications({.tenant = "default", .limit = limit});
+    ASSERT_EQ(all->size(), 4u);
+    EXPECT_EQ(all->at(2).id, wrong.id);
+    EXPECT_EQ(all->at(3).id, before.id);
+    EXPECT_EQ(ListDeliveries({.tenant = "default", .webhook_name = "hook", .limit = limit})->size(),
+              4u);
+  }
+  const auto old = ListNotifications({.tenant = "default", .end = right + absl::Seconds(1)});
+  ASSERT_EQ(old->size(), 1u);
+  EXPECT_EQ(old->front().id, before.id);
+}
+
 TEST_P(OutboxConformanceTest, PublicIdsOutliveTheProcess) {
   const Published published = PublishOne();
   const std::string text = outbox().ids().Format(published.id);

@@ -211,6 +211,7 @@ TEST_P(OutboxConformanceTest, DeletingCancelsWhatIsOwed) {
   const auto read = GetDelivery("default", owed.id);
   ASSERT_TRUE(read.ok());
   EXPECT_EQ(read->delivery.end_time, clock_.Now());
+  EXPECT_EQ(read->delivery.end_reason, EndReason::kChannelDeleted);
   EXPECT_EQ(read->delivery.webhook_name, "hook");
   EXPECT_EQ(GetDelivery("default", delivered.id)->delivery.state, DeliveryState::kDelivered);
   EXPECT_TRUE(Owed(owed.webhook).rows.empty());

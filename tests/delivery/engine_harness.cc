@@ -106,7 +106,7 @@ void EngineHarness::Delete(const std::string& name) {
     return std::nullopt;
   };
   ASSERT_TRUE(store.ModifyWebhook("default", name, modify, clock.Now(), this).ok());
-  store.CancelOrphans(clock.Now());
+  store.SweepOwed(clock.Now());
 }
 
 std::vector<NotificationId> EngineHarness::Publish(int count, size_t body_bytes) {

@@ -158,6 +158,61 @@ TEST_F(SqliteMaintenanceTest, ADeletedWebhookIsKnownForAsLongAsItsDeliveriesAreK
   EXPECT_TRUE(Eventually([&] { return Count("webhook") == 1; }));
 }
 
+TEST_F(SqliteMaintenanceTest, WhatAWrongClockDatedExpires) {
+  const absl::Time right = clock_.Now();
+  clock_.SetWall(right + absl::Hours(24 * 3652));
+  const auto gone = PutWebhook(*outbox_, "gone");
+  const auto wrong = PublishOne(*outbox_);
+  ASSERT_TRUE(DeleteWebhook(*outbox_, "gone").ok());
+  ASSERT_TRUE(Eventually([&] { return Count("delivery WHERE state = 3") == 1; }));
+  clock_.SetWall(right);
+  const auto after = PublishOne(*outbox_);
+  clock_.Advance(absl::Hours(24 * 6));
+  EXPECT_TRUE(GetNotification(*outbox_, wrong->id).ok());
+  ASSERT_TRUE(PublishOne(*outbox_).ok());
+  // What comes afterwards has its own time.
+  const auto young = PublishOne(*outbox_);
+  clock_.Advance(absl::Hours(25));
+  EXPECT_TRUE(Eventually([&] { return !GetNotification(*outbox_, after->id).ok(); }));
+  EXPECT_EQ(GetNotification(*outbox_, wrong->id).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_TRUE(GetNotification(*outbox_, young->id).ok());
+  EXPECT_TRUE(Eventually([&] { return Count("webhook") == 0; }));
+}
+
+TEST_F(SqliteMaintenanceTest, WhatAWrongClockPutOffIsDueAfterTheRestart) {
+  const auto hook = PutWebhook(*outbox_, "hook");
+  const absl::Time right = clock_.Now();
+  ASSERT_TRUE(PublishOne(*outbox_).ok());
+  // More than one slice.
+  clock_.SetWall(right + absl::Hours(24 * 3652));
+  PublishMany(120);
+  OutcomeBatch batch;
+  const auto put_off = ReadOwed(*outbox_, hook->id);
+  for (const OwedDelivery& owed : put_off->rows) {
+    batch.outcomes.push_back(OutcomeOf(owed, DeliveryState::kPending, clock_.Now()));
+    batch.outcomes.back().next_due = clock_.Now() + absl::Seconds(5);
+  }
+  ASSERT_TRUE(RecordAll(*outbox_, batch).ok());
+  outbox_.reset();
+  clock_.SetWall(right + absl::Hours(1));
+  outbox_ = OpenOutbox(TestOptions(dir_.path()), clock_);
+  ASSERT_TRUE(Eventually([&] {
+    const auto page = ReadOwed(*outbox_, hook->id);
+    return page->rows.size() == 121 && page->rows.back().due <= clock_.Now();
+  }));
+  const auto mended = ReadOwed(*outbox_, hook->id);
+  for (const OwedDelivery& owed : mended->rows) EXPECT_LE(owed.budget_start, clock_.Now());
+  // A wait that its policy allows stays as it is.
+  const OwedDelivery& owed = mended->rows.front();
+  AttemptOutcome later = OutcomeOf(owed, DeliveryState::kPending, clock_.Now());
+  later.next_due = clock_.Now() + absl::Hours(7);
+  ASSERT_TRUE(RecordAll(*outbox_, {{later}, {}}).ok());
+  outbox_.reset();
+  outbox_ = OpenOutbox(TestOptions(dir_.path()), clock_);
+  ASSERT_TRUE(PublishOne(*outbox_).ok());
+  EXPECT_EQ(ReadOwed(*outbox_, hook->id)->rows.back().due, later.next_due);
+}
+
 TEST_F(SqliteMaintenanceTest, TheDeliveriesOfAQuietWebhookAreFoundAmongManyOthers) {
   ASSERT_TRUE(PutWebhook(*outbox_, "quiet", {"Q"}).ok());
   ASSERT_TRUE(PutWebhook(*outbox_, "busy", {"T"}).ok());

@@ -75,6 +75,19 @@ class SqliteStartTest : public testing::Test {
     ASSERT_TRUE(database->Exec(sql).ok());
   }
 
+  // Leaves the file as version 2 did.
+  void UndoVersion3() {
+    Sql("ALTER TABLE meta DROP COLUMN in_use;"
+        "DROP TABLE id_epoch;"
+        "ALTER TABLE delivery DROP COLUMN end_reason;"
+        "ALTER TABLE webhook DROP COLUMN max_probe_interval_us;"
+        "ALTER TABLE webhook DROP COLUMN disabled_us;"
+        "ALTER TABLE webhook DROP COLUMN last_delivery_id;"
+        "DROP TABLE attempt_room;"
+        "DROP TABLE attempt_age;"
+        "PRAGMA user_version = 2");
+  }
+
   ScratchDir dir_;
 };
 
@@ -200,12 +213,12 @@ TEST_F(SqliteStartTest, AnOlderSchemaIsBroughtUpToDate) {
 TEST_F(SqliteStartTest, AFileWithoutSpansIsBroughtUpToDate) {
   const int notifications = SpanWriter::kDeliveries + 50;
   Fill(notifications);
+  UndoVersion3();
   // As version 1 left it, with a webhook that was deleted when the clock was set back.
   Sql("INSERT INTO webhook SELECT id + 1, tenant_id, name, url, 0, initial_backoff_us,"
       " backoff_multiplier, max_backoff_us, max_age_us, max_attempts, timeout_us, max_concurrency,"
       " rate_per_second, rate_burst, delivery_order, validation_state, '', NULL, create_us,"
       " update_us, version, 1 FROM webhook;"
-      "ALTER TABLE meta DROP COLUMN in_use;"
       "DROP TABLE delivery_span;"
       "CREATE INDEX delivery_by_webhook ON delivery (webhook_id, id);"
       "PRAGMA user_version = 1");
@@ -218,6 +231,37 @@ TEST_F(SqliteStartTest, AFileWithoutSpansIsBroughtUpToDate) {
     auto database = Database::Open(db(), Database::Mode::kReadOnly, "");
     return database->Int("SELECT count(*) FROM delivery_span").value_or(-1) == 1;
   }));
+}
+
+TEST_F(SqliteStartTest, AFileOfVersion2IsBroughtUpToDate) {
+  std::vector<NotificationId> ids;
+  {
+    const auto outbox = OpenOutbox(TestOptions(dir_.path()), SystemClock());
+    ASSERT_TRUE(PutWebhook(*outbox, "hook").ok());
+    ASSERT_TRUE(PutWebhook(*outbox, "deleted", {"none"}).ok());
+    for (int i = 0; i < 20; ++i) ids.push_back(PublishOne(*outbox)->id);
+    const auto owed = ReadOwed(*outbox, WebhookId{1})->rows;
+    ASSERT_TRUE(RecordAll(*outbox, {{OutcomeOf(owed[0], DeliveryState::kDead, absl::Now()),
+                                     OutcomeOf(owed[1], DeliveryState::kDelivered, absl::Now())},
+                                    {}})
+                    .ok());
+    ASSERT_TRUE(DeleteWebhook(*outbox, "deleted").ok());
+  }
+  UndoVersion3();
+  Sql("UPDATE webhook SET enabled = 0 WHERE name = 'hook'");
+  const auto outbox = OpenOutbox(TestOptions(dir_.path()), SystemClock());
+  EXPECT_EQ(CountDeliveries(*outbox, "hook").value(), 20);
+  EXPECT_EQ(ReadOwed(*outbox, WebhookId{1})->rows.size(), 18u);
+  EXPECT_GT(PublishOne(*outbox)->id, ids.back());
+  auto read = Database::Open(db(), Database::Mode::kReadOnly, "");
+  EXPECT_EQ(read->Int("SELECT end_reason FROM delivery WHERE state = 2").value_or(-1), 0);
+  EXPECT_EQ(read->Int("SELECT last_delivery_id > (SELECT max(id) FROM delivery)"
+                      " FROM webhook WHERE name = 'deleted'")
+                .value_or(-1),
+            1);
+  // Its deliveries have their age from now on.
+  EXPECT_GE(read->Int("SELECT disabled_us FROM webhook WHERE name = 'hook'").value_or(-1),
+            absl::ToUnixMicros(absl::Now() - absl::Hours(1)));
 }
 
 TEST_F(SqliteStartTest, AMigrationThatFailsLeavesTheSchemaBefore) {

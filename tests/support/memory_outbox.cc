@@ -46,7 +46,7 @@ size_t MemoryOutbox::Commit(size_t max) {
   MutexLock lock(&mutex_);
   // All that was done in this call was one commit.
   if (break_ && count > 0) broken_ = true;
-  if (!held_ && !broken_) store_.CancelOrphans(clock_.Now());
+  if (!held_ && !broken_) store_.SweepOwed(clock_.Now());
   return count;
 }
 
@@ -179,7 +179,7 @@ void MemoryOutbox::DisableWebhook(WebhookId id, int64_t version, std::string rea
   Enqueue<absl::Status>(
       kRefusable,
       [this, id, version, reason = std::move(reason)](OutboxListener* listener) {
-        store_.DisableWebhook(id, version, reason, listener);
+        store_.DisableWebhook(id, version, reason, clock_.Now(), listener);
         return absl::OkStatus();
       },
       std::move(done));

@@ -111,6 +111,7 @@ absl::StatusOr<Webhook> MemoryStore::ModifyWebhook(const std::string& tenant,
     }
     Webhook gone = std::move(*old);
     webhooks_.erase(gone.id);
+    disabled_since_.erase(gone.id);
     if (listener != nullptr) listener->OnWebhookDeleted(gone.id);
     return gone;
   }
@@ -122,16 +123,23 @@ absl::StatusOr<Webhook> MemoryStore::ModifyWebhook(const std::string& tenant,
   webhook.update_time = now;
   webhook.version = ++last_version_;
   tenants_.insert(tenant);
+  if (webhook.enabled) {
+    if (old != nullptr && !old->enabled) EndSpent(webhook, now);
+    disabled_since_.erase(webhook.id);
+  } else {
+    disabled_since_.emplace(webhook.id, now);
+  }
   webhooks_[webhook.id] = webhook;
   if (listener != nullptr) listener->OnWebhookChanged(webhook);
   return webhook;
 }
 
 void MemoryStore::DisableWebhook(WebhookId id, int64_t version, const std::string& reason,
-                                 OutboxListener* listener) {
+                                 absl::Time now, OutboxListener* listener) {
   const auto it = webhooks_.find(id);
   if (it == webhooks_.end() || it->second.version != version) return;
   it->second.enabled = false;
+  disabled_since_.emplace(id, now);
   it->second.disabled_reason = reason;
   it->second.version = ++last_version_;
   if (listener != nullptr) listener->OnWebhookChanged(it->second);
@@ -157,7 +165,7 @@ void MemoryStore::RecordOutcome(const AttemptOutcome& outcome, absl::Time now) {
   if (row.delivery.state == DeliveryState::kPending) {
     row.budget_attempts = outcome.budget_attempts;
     row.budget_start = outcome.budget_start;
-    SetState(row, outcome.next_state, outcome.next_due, now);
+    SetState(row, outcome.next_state, outcome.next_due, now, outcome.end_reason);
   } else if (outcome.next_state == DeliveryState::kDelivered) {
     SetState(row, DeliveryState::kDelivered, {}, now);
   }
@@ -188,18 +196,39 @@ absl::StatusOr<Delivery> MemoryStore::RetryDelivery(const std::string& tenant, D
   return row.delivery;
 }
 
-void MemoryStore::CancelOrphans(absl::Time now) {
+void MemoryStore::EndSpent(const Webhook& webhook, absl::Time now) {
+  const auto owed = owed_.find(webhook.id);
+  const auto disabled = disabled_since_.find(webhook.id);
+  if (owed == owed_.end() || disabled == disabled_since_.end()) return;
+  std::vector<DeliveryId> spent;
+  for (const OwedKey& key : owed->second) {
+    const DeliveryRow& row = deliveries_.at(key.id);
+    const absl::Time start = row.budget_start == absl::InfiniteFuture()
+                                 ? std::max(disabled->second, row.delivery.due)
+                                 : row.budget_start;
+    if (now > start + webhook.retry_policy.max_age) spent.push_back(key.id);
+  }
+  for (const DeliveryId id : spent) {
+    SetState(deliveries_.at(id), DeliveryState::kDead, {}, now, EndReason::kAgeSpent);
+  }
+}
+
+void MemoryStore::SweepOwed(absl::Time now) {
+  for (const auto& [id, webhook] : webhooks_) {
+    if (!webhook.enabled) EndSpent(webhook, now);
+  }
   std::vector<DeliveryId> orphans;
   for (const auto& [webhook, keys] : owed_) {
     if (webhooks_.count(webhook) != 0) continue;
     for (const OwedKey& key : keys) orphans.push_back(key.id);
   }
   for (const DeliveryId id : orphans) {
-    SetState(deliveries_.at(id), DeliveryState::kCancelled, {}, now);
+    SetState(deliveries_.at(id), DeliveryState::kCancelled, {}, now, EndReason::kChannelDeleted);
   }
 }
 
-void MemoryStore::SetState(DeliveryRow& row, DeliveryState state, absl::Time due, absl::Time now) {
+void MemoryStore::SetState(DeliveryRow& row, DeliveryState state, absl::Time due, absl::Time now,
+                           EndReason reason) {
   Delivery& d = row.delivery;
   if (d.state == DeliveryState::kPending) {
     const auto it = owed_.find(d.webhook);
@@ -207,6 +236,7 @@ void MemoryStore::SetState(DeliveryRow& row, DeliveryState state, absl::Time due
     if (it->second.empty()) owed_.erase(it);
   }
   d.state = state;
+  d.end_reason = state == DeliveryState::kDelivered ? EndReason::kNone : reason;
   d.end_time = state == DeliveryState::kPending ? absl::InfiniteFuture() : now;
   if (state == DeliveryState::kPending) {
     d.due = due;

@@ -41,13 +41,14 @@ class MemoryStore {
   absl::StatusOr<Webhook> ModifyWebhook(const std::string& tenant, const std::string& name,
                                         Outbox::Modify& modify, absl::Time now,
                                         OutboxListener* listener);
-  void DisableWebhook(WebhookId id, int64_t version, const std::string& reason,
+  void DisableWebhook(WebhookId id, int64_t version, const std::string& reason, absl::Time now,
                       OutboxListener* listener);
   void RecordOutcomes(const OutcomeBatch& batch, absl::Time now);
   absl::StatusOr<Delivery> RetryDelivery(const std::string& tenant, DeliveryId id, absl::Time now,
                                          OutboxListener* listener);
-  // Cancels what is owed to webhooks that are gone. What the outbox does "some time after".
-  void CancelOrphans(absl::Time now);
+  // What the outbox does "some time after": cancels what is owed to webhooks that are gone, and
+  // ends what is owed to disabled ones when its age is spent.
+  void SweepOwed(absl::Time now);
 
   OwedPage ReadOwed(WebhookId webhook, OwedKey after, int limit, size_t max_bytes) const;
   std::vector<StartingWebhook> LoadWebhooks() const;
@@ -71,12 +72,15 @@ class MemoryStore {
     std::map<int, Attempt> attempts;
   };
 
+  // Of one that is disabled.
+  void EndSpent(const Webhook& webhook, absl::Time now);
   absl::StatusOr<Published> PublishOne(const NewNotification& notification, absl::Time now,
                                        std::vector<OwedDelivery>* owed);
   void RecordOutcome(const AttemptOutcome& outcome, absl::Time now);
   OwedDelivery Owed(const DeliveryRow& row) const;
   // Ends the delivery, or keeps it pending with another due time; keeps owed_ true to it.
-  void SetState(DeliveryRow& row, DeliveryState state, absl::Time due, absl::Time now);
+  void SetState(DeliveryRow& row, DeliveryState state, absl::Time due, absl::Time now,
+                EndReason reason = EndReason::kNone);
   Webhook* FindWebhook(const std::string& tenant, const std::string& name);
   const Webhook* FindWebhook(const std::string& tenant, const std::string& name) const;
   absl::Status CheckTenant(const std::string& tenant) const;
@@ -89,11 +93,12 @@ class MemoryStore {
   size_t max_per_notification_ = kMaxDeliveriesPerNotification;
   std::set<std::string> tenants_{"default"};
   std::map<WebhookId, Webhook> webhooks_;
+  std::map<WebhookId, absl::Time> disabled_since_;
   std::map<NotificationId, NotificationRow> notifications_;
   // By tenant and key.
   std::map<std::pair<std::string, std::string>, NotificationId> keys_;
   std::map<DeliveryId, DeliveryRow> deliveries_;
-  // The pending deliveries. A webhook that is gone stays until CancelOrphans.
+  // The pending deliveries. A webhook that is gone stays until SweepOwed.
   std::map<WebhookId, std::set<OwedKey>> owed_;
 };
 

@@ -24,7 +24,7 @@ absl::StatusOr<DeliveryReader> DeliveryReader::Create(Database& db) {
       db.Prepare("SELECT d.notification_id, d.webhook_id, t.name, w.name, n.type, d.state,"
                  " d.attempts, n.create_us, d.due_us, d.end_us, d.last_http_status, a.error,"
                  " d.budget_attempts, d.budget_start_us, w.deleted_us, d.success_start_us,"
-                 " d.success_latency_us"
+                 " d.success_latency_us, d.end_reason"
                  " FROM delivery d"
                  " CROSS JOIN notification n ON n.id = d.notification_id"
                  " CROSS JOIN webhook w ON w.id = d.webhook_id"
@@ -58,6 +58,7 @@ absl::StatusOr<std::optional<DeliveryRow>> DeliveryReader::Find(DeliveryId id) {
   d.end_time = NullableTime(find_, 9);
   d.last_http_status = static_cast<int>(find_.Int(10));
   d.last_error = find_.Bytes(11);
+  d.end_reason = static_cast<EndReason>(find_.Int(17));
   row->budget_attempts = static_cast<int>(find_.Int(12));
   row->budget_start = NullableTime(find_, 13);
   row->webhook_deleted = !find_.IsNull(14);
@@ -105,10 +106,11 @@ absl::StatusOr<DeliveryTable> DeliveryTable::Create(Database& db) {
   ASSIGN_OR_RETURN(t.fail_,
                    db.Prepare("UPDATE delivery SET state = ?2, attempts = max(attempts, ?3),"
                               " budget_attempts = ?4, budget_start_us = ?5, end_us = ?6,"
-                              " last_http_status = ?7, due_us = ?8 WHERE id = ?1 AND state = 0"));
+                              " last_http_status = ?7, due_us = ?8, end_reason = ?9"
+                              " WHERE id = ?1 AND state = 0"));
   ASSIGN_OR_RETURN(t.late_,
                    db.Prepare("UPDATE delivery SET state = ?2, attempts = max(attempts, ?3),"
-                              " end_us = ?4, last_http_status = ?5, success_start_us = NULL,"
+                              " end_us = ?4, last_http_status = ?5, end_reason = ?6, success_start_us = NULL,"
                               " success_latency_us = NULL WHERE id = ?1"));
   ASSIGN_OR_RETURN(t.insert_attempt_,
                    db.Prepare("INSERT OR REPLACE INTO attempt (delivery_id, number, start_us,"
@@ -118,7 +120,7 @@ absl::StatusOr<DeliveryTable> DeliveryTable::Create(Database& db) {
                    db.Prepare("DELETE FROM attempt WHERE delivery_id = ? AND number <= ?"));
   ASSIGN_OR_RETURN(t.retry_,
                    db.Prepare("UPDATE delivery SET state = 0, due_us = ?2, budget_attempts = ?3,"
-                              " budget_start_us = ?4, end_us = NULL WHERE id = ?1"));
+                              " budget_start_us = ?4, end_us = NULL, end_reason = 0 WHERE id = ?1"));
   ASSIGN_OR_RETURN(t.body_, db.Prepare("SELECT body FROM notification WHERE id = ?"));
   return t;
 }
@@ -143,7 +145,7 @@ absl::Status DeliveryTable::RecordFailure(const AttemptOutcome& outcome, absl::T
   if (!pending) end_us = ToMicros(now);
   fail_.Bind(outcome.delivery, outcome.next_state, outcome.number, outcome.budget_attempts,
              ToNullableMicros(outcome.budget_start), end_us, outcome.http_status,
-             ToMicros(pending ? outcome.next_due : now));
+             ToMicros(pending ? outcome.next_due : now), outcome.end_reason);
   RETURN_IF_ERROR(fail_.Run());
   if (db_->Changes() == 0) return RecordLate(outcome, now);
   return InsertAttempt(outcome.delivery,
@@ -163,7 +165,8 @@ absl::Status DeliveryTable::RecordLate(const AttemptOutcome& outcome, absl::Time
   const bool delivered = outcome.next_state == DeliveryState::kDelivered;
   late_.Bind(outcome.delivery, delivered ? DeliveryState::kDelivered : row->delivery.state,
              outcome.number, ToMicros(delivered ? now : row->delivery.end_time),
-             outcome.http_status);
+             outcome.http_status,
+             delivered ? EndReason::kNone : row->delivery.end_reason);
   return late_.Run();
 }
 
@@ -202,6 +205,7 @@ absl::Status DeliveryTable::Retry(const std::string& tenant, DeliveryId id, absl
   // What is due already keeps its place in the queue.
   delivery.due = std::min(delivery.due, now);
   delivery.end_time = absl::InfiniteFuture();
+  delivery.end_reason = EndReason::kNone;
   retry_.Bind(id, ToMicros(delivery.due), row->budget_attempts,
               ToNullableMicros(row->budget_start));
   RETURN_IF_ERROR(retry_.Run());

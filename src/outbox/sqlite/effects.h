@@ -24,6 +24,7 @@ struct TransactionCounts {
   uint64_t outcomes = 0;
   uint64_t cancelled = 0;
   uint64_t expired = 0;
+  uint64_t aged = 0;
 };
 
 // What the listener is to hear of a transaction once it is committed, in the order of what

@@ -1,6 +1,6 @@
 #include "src/outbox/sqlite/janitor.h"
 
-#include <algorithm>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -11,6 +11,7 @@ namespace postrider {
 namespace {
 
 constexpr absl::Duration kSweepInterval = absl::Minutes(1);
+constexpr absl::Duration kFuture = absl::Hours(24);
 // Notifications that one slice looks at.
 constexpr int kSliceNotifications = 100;
 constexpr int kSlicePages = 256;
@@ -28,7 +29,8 @@ absl::StatusOr<Janitor> Janitor::Create(Database& db, absl::Duration retention) 
   j.retention_ = retention;
   ASSIGN_OR_RETURN(
       j.cancel_,
-      db.Prepare("UPDATE delivery SET state = 3, end_us = ?2 WHERE id IN (SELECT id FROM delivery"
+      db.Prepare("UPDATE delivery SET state = 3, end_us = ?2, end_reason = 6"
+                 " WHERE id IN (SELECT id FROM delivery"
                  " INDEXED BY delivery_owed WHERE webhook_id = ?1 AND state = 0 LIMIT ?3)"));
   ASSIGN_OR_RETURN(j.expired_,
                    db.Prepare("SELECT id, first_delivery_id, delivery_count FROM notification"
@@ -45,11 +47,13 @@ absl::StatusOr<Janitor> Janitor::Create(Database& db, absl::Duration retention) 
   ASSIGN_OR_RETURN(j.delete_notification_, db.Prepare("DELETE FROM notification WHERE id = ?"));
   ASSIGN_OR_RETURN(j.delete_webhooks_,
                    db.Prepare("DELETE FROM webhook WHERE id IN (SELECT id FROM webhook"
-                              " WHERE deleted_us IS NOT NULL AND deleted_us < ?1 LIMIT ?2)"));
+                              " WHERE deleted_us IS NOT NULL AND last_delivery_id < ?1"
+                              " AND (deleted_us < ?2 OR deleted_us > ?3) LIMIT ?4)"));
   ASSIGN_OR_RETURN(j.oldest_delivery_, db.Prepare("SELECT min(id) FROM delivery"));
   ASSIGN_OR_RETURN(j.save_ids_, db.Prepare("UPDATE meta SET last_notification_id = ?,"
                                            " last_delivery_id = ?"));
   ASSIGN_OR_RETURN(j.spans_, SpanWriter::Create(db));
+  ASSIGN_OR_RETURN(j.owed_sweep_, OwedSweep::Create(db));
   ASSIGN_OR_RETURN(j.pages_, db.Prepare("PRAGMA page_count"));
   ASSIGN_OR_RETURN(j.free_pages_, db.Prepare("PRAGMA freelist_count"));
   ASSIGN_OR_RETURN(j.vacuum_,
@@ -70,12 +74,13 @@ absl::StatusOr<Janitor> Janitor::Create(Database& db, absl::Duration retention) 
 
 bool Janitor::Due(absl::Duration monotonic) const {
   return !state_.cancelling.empty() || state_.forgetting_spans || state_.shrinking ||
-         spans_.Due() || monotonic >= state_.next_sweep;
+         spans_.Due() || owed_sweep_.Due(monotonic) || monotonic >= state_.next_sweep;
 }
 
 void Janitor::Commit() {
   if (!dirty_) return;
   saved_ = state_;
+  owed_sweep_.Commit();
   dirty_ = false;
 }
 
@@ -83,26 +88,28 @@ void Janitor::Rollback() {
   spans_.Rollback();
   if (!dirty_) return;
   state_ = saved_;
+  owed_sweep_.Rollback();
   dirty_ = false;
 }
 
 absl::StatusOr<Janitor::Slice> Janitor::Run(absl::Time now, absl::Duration monotonic,
-                                            int64_t last_notification_id,
-                                            int64_t last_delivery_id) {
+                                            const Publisher& publisher, Effects* effects) {
   Slice slice;
+  const int64_t old = publisher.epochs().OlderThan(now - retention_);
   dirty_ = true;
   if (spans_.Due()) RETURN_IF_ERROR(spans_.Run());
   if (!state_.cancelling.empty()) {
     ASSIGN_OR_RETURN(slice.cancelled, Cancel(now));
+  } else if (owed_sweep_.Due(monotonic)) {
+    ASSIGN_OR_RETURN(slice.aged, owed_sweep_.Run(now, monotonic, effects));
   } else if (monotonic >= state_.next_sweep) {
-    ASSIGN_OR_RETURN(slice.deleted, Sweep(now, monotonic));
+    ASSIGN_OR_RETURN(slice.deleted, Sweep(now, monotonic, old));
     if (slice.deleted > 0) {
-      save_ids_.Bind(last_notification_id, last_delivery_id);
+      save_ids_.Bind(publisher.last_notification_id(), publisher.last_delivery_id());
       RETURN_IF_ERROR(save_ids_.Run());
     }
   } else if (state_.forgetting_spans) {
-    ASSIGN_OR_RETURN(state_.forgetting_spans,
-                     spans_.ForgetOld(IdSequence::FloorFor(now - retention_)));
+    ASSIGN_OR_RETURN(state_.forgetting_spans, spans_.ForgetOld(old));
   } else if (state_.shrinking) {
     RETURN_IF_ERROR(Shrink());
   }
@@ -117,15 +124,14 @@ absl::StatusOr<int64_t> Janitor::Cancel(absl::Time now) {
   return cancelled;
 }
 
-absl::StatusOr<int64_t> Janitor::Sweep(absl::Time now, absl::Duration monotonic) {
+absl::StatusOr<int64_t> Janitor::Sweep(absl::Time now, absl::Duration monotonic, int64_t end) {
   struct Expired {
     int64_t id;
     int64_t first;
     int64_t end;
   };
   std::vector<Expired> expired;
-  const absl::Time floor = now - retention_;
-  expired_.Bind(state_.cursor, IdSequence::FloorFor(floor), kSliceNotifications);
+  expired_.Bind(state_.cursor, end, kSliceNotifications);
   while (true) {
     ASSIGN_OR_RETURN(const bool row, expired_.Next());
     if (!row) break;
@@ -138,7 +144,7 @@ absl::StatusOr<int64_t> Janitor::Sweep(absl::Time now, absl::Duration monotonic)
     state_.cursor = n.id;
   }
   if (expired.size() < kSliceNotifications) {
-    RETURN_IF_ERROR(EndSweep(floor, monotonic));
+    RETURN_IF_ERROR(EndSweep(now, monotonic));
   }
   return kSliceRows - budget;
 }
@@ -163,19 +169,17 @@ absl::StatusOr<bool> Janitor::DeleteNotification(int64_t id, int64_t first, int6
   return --*budget > 0;
 }
 
-absl::Status Janitor::EndSweep(absl::Time floor, absl::Duration monotonic) {
+absl::Status Janitor::EndSweep(absl::Time now, absl::Duration monotonic) {
   state_.cursor = 0;
   state_.next_sweep = monotonic + kSweepInterval;
   state_.forgetting_spans = true;
-  int64_t floor_us = ToMicros(floor);
-  // Whatever is for a deleted webhook was stored before that was deleted.
+  int64_t oldest = std::numeric_limits<int64_t>::max();
   const ResetOnExit reset(oldest_delivery_);
   ASSIGN_OR_RETURN(const bool has_row, oldest_delivery_.Next());
   if (!has_row) return absl::UnknownError("the oldest delivery gave no row");
-  if (!oldest_delivery_.IsNull(0)) {
-    floor_us = std::min(floor_us, ToMicros(IdSequence::TimeOf(oldest_delivery_.Int(0))));
-  }
-  delete_webhooks_.Bind(floor_us, kSliceRows);
+  if (!oldest_delivery_.IsNull(0)) oldest = oldest_delivery_.Int(0);
+  // What was deleted in the future was deleted under a wrong clock.
+  delete_webhooks_.Bind(oldest, ToMicros(now - retention_), ToMicros(now + kFuture), kSliceRows);
   RETURN_IF_ERROR(delete_webhooks_.Run());
   ASSIGN_OR_RETURN(state_.shrinking, ManyPagesFree(kShrinkAbove));
   return absl::OkStatus();

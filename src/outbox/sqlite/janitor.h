@@ -9,12 +9,14 @@
 #include "src/base/ids.h"
 #include "src/outbox/sqlite/database.h"
 #include "src/outbox/sqlite/delivery_spans.h"
+#include "src/outbox/sqlite/owed_sweep.h"
+#include "src/outbox/sqlite/publisher.h"
 
 namespace postrider {
 
 // The work that no caller waits for, in slices of a bounded number of rows: cancelling what is owed
-// to deleted webhooks, deleting what is older than the retention, giving free pages back, putting
-// deliveries into spans. Not thread-safe: it belongs to the writer thread; each slice runs inside a
+// to deleted webhooks, deleting what is older than the retention, looking through what is owed, giving
+// free pages back, putting deliveries into spans. Not thread-safe: it belongs to the writer thread; each slice runs inside a
 // transaction.
 class Janitor {
  public:
@@ -37,10 +39,15 @@ class Janitor {
   struct Slice {
     int64_t cancelled = 0;
     int64_t deleted = 0;
+    // DEAD, since their age is spent.
+    int64_t aged = 0;
   };
-  // The newest numbers are kept with what is deleted, so that they are never given again.
-  absl::StatusOr<Slice> Run(absl::Time now, absl::Duration monotonic, int64_t last_notification_id,
-                            int64_t last_delivery_id);
+  // The publisher's newest numbers are kept with what is deleted, so that they are never given
+  // again.
+  absl::StatusOr<Slice> Run(absl::Time now, absl::Duration monotonic, const Publisher& publisher,
+                            Effects* effects);
+
+  OwedSweep& owed_sweep() { return owed_sweep_; }
 
   // The transaction is committed, or rolled back with the slice that it held.
   void Commit();
@@ -60,11 +67,12 @@ class Janitor {
   };
 
   absl::StatusOr<int64_t> Cancel(absl::Time now);
-  absl::StatusOr<int64_t> Sweep(absl::Time now, absl::Duration monotonic);
+  // `end`: notifications below it are older than the retention.
+  absl::StatusOr<int64_t> Sweep(absl::Time now, absl::Duration monotonic, int64_t end);
   // Deletes what fits into `budget` rows, the notification last, and takes it off. True when the
   // notification is gone, or must stay since something of it is still owed.
   absl::StatusOr<bool> DeleteNotification(int64_t id, int64_t first, int64_t end, int64_t* budget);
-  absl::Status EndSweep(absl::Time floor, absl::Duration monotonic);
+  absl::Status EndSweep(absl::Time now, absl::Duration monotonic);
   absl::StatusOr<bool> ManyPagesFree(int64_t fraction);
   absl::Status Shrink();
 
@@ -75,6 +83,7 @@ class Janitor {
   State saved_;
   bool dirty_ = false;
   SpanWriter spans_;
+  OwedSweep owed_sweep_;
 
   Statement cancel_;
   Statement expired_;

@@ -70,6 +70,8 @@ struct SqliteOutboxMetrics {
   Counter checkpoints_busy;
   Counter checkpoint_failures;
   Counter deliveries_cancelled;
+  // DEAD by age, since their webhook was disabled for so long.
+  Counter deliveries_aged;
   Counter rows_expired;
   Gauge queued_writes;
   Gauge queued_reads;

@@ -20,11 +20,10 @@ inline absl::Status Unshared(const absl::Status& status) {
   return absl::Status(status.code(), status.message());
 }
 
-// For a call of which some was stored before the rest failed.
+// For a call of which a slice was committed before the rest failed.
 inline absl::Status PartStored(const absl::Status& status) {
   return absl::Status(status.code(),
-                      absl::StrCat(status.message(), "; some of this call's notifications are "
-                                                     "stored, and are known by their keys"));
+                      absl::StrCat(status.message(), "; a part of this call was done before"));
 }
 
 // What a write works with, inside a transaction.

@@ -40,6 +40,11 @@ absl::StatusOr<Publisher> Publisher::Create(Database& db, const Routing& routing
                                                " FROM meta"));
   p.notification_ids_ = IdSequence(p.last_notification_id_);
   p.delivery_ids_ = IdSequence(p.last_delivery_id_);
+  ASSIGN_OR_RETURN(Statement epochs, IdEpochs::PrepareLoad(db));
+  ASSIGN_OR_RETURN(p.epochs_, IdEpochs::Load(epochs));
+  p.committed_epochs_ = p.epochs_.size();
+  ASSIGN_OR_RETURN(p.insert_epoch_,
+                   db.Prepare("INSERT INTO id_epoch (first_id, ahead_ms) VALUES (?, ?)"));
   ASSIGN_OR_RETURN(
       p.insert_notification_,
       db.Prepare("INSERT INTO notification (id, tenant_id, create_us, first_delivery_id,"
@@ -91,22 +96,25 @@ absl::Status Publisher::Publish(const NewNotification& notification, absl::Time 
   }
   const size_t count = CountWanting(*tenant, notification.type);
   if (count > max_per_notification_) return AnswerTooMany(*tenant, notification, count, result);
-  const int64_t id = notification_ids_.Next(now);
+  const int64_t last_id = std::max(last_notification_id_, last_delivery_id_);
+  if (const std::optional<IdEpoch> epoch = epochs_.Adjust(now, last_id)) {
+    insert_epoch_.Bind(epoch->first_id, absl::ToInt64Milliseconds(epoch->ahead));
+    RETURN_IF_ERROR(insert_epoch_.Run());
+  }
+  const absl::Time id_time = now + epochs_.ahead();
+  const int64_t id = notification_ids_.Next(id_time);
   last_notification_id_ = id;
   // The numbers of the deliveries are taken at once and stand in a row, so that the notification's
   // row says which they are.
   std::optional<int64_t> first_delivery_id;
   if (count > 0) {
-    first_delivery_id = delivery_ids_.Next(now);
+    first_delivery_id = delivery_ids_.Next(id_time);
     last_delivery_id_ = *first_delivery_id;
-    for (size_t i = 1; i < count; ++i) last_delivery_id_ = delivery_ids_.Next(now);
+    for (size_t i = 1; i < count; ++i) last_delivery_id_ = delivery_ids_.Next(id_time);
   }
   std::optional<std::string_view> key;
   if (!notification.idempotency_key.empty()) key = notification.idempotency_key;
-  // The number's time and the creation's are the same to the millisecond, even when the clock was
-  // set back: a range of time can then be read as a range of numbers.
-  const absl::Time create_time = std::max(now, IdSequence::TimeOf(id));
-  insert_notification_.Bind(id, tenant->id, ToMicros(create_time), first_delivery_id,
+  insert_notification_.Bind(id, tenant->id, ToMicros(now), first_delivery_id,
                             static_cast<int64_t>(count), notification.type, key,
                             BlobView{*notification.body});
   RETURN_IF_ERROR(insert_notification_.Run());

@@ -11,6 +11,7 @@
 #include "src/base/ids.h"
 #include "src/outbox/sqlite/database.h"
 #include "src/outbox/sqlite/effects.h"
+#include "src/outbox/sqlite/id_epochs.h"
 #include "src/outbox/sqlite/options.h"
 #include "src/outbox/sqlite/routing.h"
 #include "src/outbox/types.h"
@@ -34,6 +35,12 @@ class Publisher {
   absl::Status Publish(const NewNotification& notification, absl::Time now, Effects* effects,
                        absl::StatusOr<Published>* result);
 
+  // The transaction is committed, or rolled back.
+  void Commit() { committed_epochs_ = epochs_.size(); }
+  void Rollback() { epochs_.Resize(committed_epochs_); }
+
+  // When numbers were given out.
+  const IdEpochs& epochs() const { return epochs_; }
   // The last numbers that were given out, which outlive their rows.
   int64_t last_notification_id() const { return last_notification_id_; }
   int64_t last_delivery_id() const { return last_delivery_id_; }
@@ -57,6 +64,9 @@ class Publisher {
   IdSequence delivery_ids_{0};
   int64_t last_notification_id_ = 0;
   int64_t last_delivery_id_ = 0;
+  IdEpochs epochs_;
+  size_t committed_epochs_ = 1;
+  Statement insert_epoch_;
   Statement insert_notification_;
   Statement insert_delivery_;
   Statement find_key_;

@@ -1,7 +1,6 @@
 #include "src/outbox/sqlite/read_session.h"
 
 #include <algorithm>
-#include <limits>
 #include <optional>
 #include <utility>
 
@@ -44,6 +43,15 @@ Notification ReadNotification(const Statement& row, const std::string& tenant) {
   n.idempotency_key = row.Bytes(4);
   n.body = row.Bytes(5);
   return n;
+}
+
+// Leaves of the ranges what lies in `within`.
+void Narrow(IdEpochs::Range within, std::vector<IdEpochs::Range>* ranges) {
+  for (IdEpochs::Range& range : *ranges) {
+    range.first = std::max(range.first, within.first);
+    range.end = std::min(range.end, within.end);
+  }
+  std::erase_if(*ranges, [](const IdEpochs::Range& range) { return range.first >= range.end; });
 }
 
 bool Within(absl::Time time, absl::Time start, absl::Time end) {
@@ -95,6 +103,7 @@ absl::Status ReadSession::Prepare() {
   ASSIGN_OR_RETURN(webhook_tenant_, db_.Prepare("SELECT tenant_id FROM webhook WHERE id = ?"));
   ASSIGN_OR_RETURN(is_owed_, db_.Prepare("SELECT 1 FROM delivery INDEXED BY delivery_owed"
                                          " WHERE webhook_id = ? AND state = 0 LIMIT 1"));
+  ASSIGN_OR_RETURN(epochs_, IdEpochs::PrepareLoad(db_));
   ASSIGN_OR_RETURN(owed_at_same_time_, db_.Prepare(absl::StrCat(kOwedColumns, kOwedAtSameTime)));
   ASSIGN_OR_RETURN(owed_later_, db_.Prepare(absl::StrCat(kOwedColumns, kOwedLater)));
   ASSIGN_OR_RETURN(notification_, db_.Prepare(absl::StrCat(kNotificationColumns, " WHERE id = ?")));
@@ -216,15 +225,12 @@ absl::StatusOr<WebhookPage> ReadSession::ListWebhooks(const std::string& tenant,
 
 // ---- Notifications
 
-ReadSession::IdRange ReadSession::RangeOf(absl::Time start, absl::Time end,
-                                          std::optional<int64_t> before) {
-  constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
-  // Numbers know milliseconds: the last one in part belongs to the range, and is looked at.
-  const absl::Time ceiling = end + absl::Milliseconds(1);
-  IdRange range{IdSequence::FloorFor(start),
-                end == absl::InfiniteFuture() ? kMax : IdSequence::FloorFor(ceiling)};
-  if (before) range.end = std::min(range.end, *before);
-  return range;
+absl::StatusOr<std::vector<ReadSession::IdRange>> ReadSession::RangesOf(
+    absl::Time start, absl::Time end, std::optional<int64_t> before) {
+  ASSIGN_OR_RETURN(const IdEpochs epochs, IdEpochs::Load(epochs_));
+  std::vector<IdRange> ranges = epochs.Between(start, end);
+  if (before) Narrow({0, *before}, &ranges);
+  return ranges;
 }
 
 absl::StatusOr<Notification> ReadSession::GetNotification(const std::string& tenant,
@@ -248,30 +254,38 @@ absl::StatusOr<NotificationPage> ReadSession::ListNotifications(const Notificati
   ASSIGN_OR_RETURN(const int64_t tenant_id, TenantId(filter.tenant));
   std::optional<int64_t> before;
   if (filter.before) before = static_cast<int64_t>(*filter.before);
-  const IdRange range = RangeOf(filter.start, filter.end, before);
+  ASSIGN_OR_RETURN(const std::vector<IdRange> ranges, RangesOf(filter.start, filter.end, before));
+  NotificationWalk walk{filter, tenant_id};
+  NotificationPage page;
+  for (const IdRange& range : ranges) {
+    ASSIGN_OR_RETURN(const bool full, AddNotifications(range, &walk, &page));
+    if (full) return page;
+  }
+  page.next_before.reset();
+  return page;
+}
+
+absl::StatusOr<bool> ReadSession::AddNotifications(const IdRange& range, NotificationWalk* walk,
+                                                   NotificationPage* page) {
+  const NotificationFilter& filter = walk->filter;
   Statement& row = list_notifications_;
   const ResetOnExit reset(row);
   row.Bind(range.first, range.end);
-  NotificationPage page;
-  size_t bytes = 0;
-  for (int looked_at = 0; looked_at < kMaxRowsLookedAt; ++looked_at) {
+  for (; walk->looked_at < kMaxRowsLookedAt; ++walk->looked_at) {
     ASSIGN_OR_RETURN(const bool found, row.Next());
-    if (!found) {
-      page.next_before.reset();
-      return page;
-    }
-    if (row.Int(6) == tenant_id && (filter.type.empty() || row.Bytes(1) == filter.type) &&
+    if (!found) return false;
+    if (row.Int(6) == walk->tenant_id && (filter.type.empty() || row.Bytes(1) == filter.type) &&
         Within(TimeFromMicros(row.Int(2)), filter.start, filter.end)) {
-      bytes += row.Bytes(5).size();
-      if (!page.rows.empty() &&
-          (page.rows.size() >= static_cast<size_t>(filter.limit) || bytes > kMaxPageBytes)) {
-        return page;
+      walk->bytes += row.Bytes(5).size();
+      if (!page->rows.empty() && (page->rows.size() >= static_cast<size_t>(filter.limit) ||
+                                  walk->bytes > kMaxPageBytes)) {
+        return true;
       }
-      page.rows.push_back(ReadNotification(row, filter.tenant));
+      page->rows.push_back(ReadNotification(row, filter.tenant));
     }
-    page.next_before = NotificationId{row.Int(0)};
+    page->next_before = NotificationId{row.Int(0)};
   }
-  return page;
+  return true;
 }
 
 // ---- Deliveries
@@ -288,14 +302,13 @@ absl::StatusOr<DeliveryWithAttempts> ReadSession::GetDelivery(const std::string&
 }
 
 absl::Status ReadSession::NarrowToNotification(NotificationId id, int64_t tenant_id,
-                                               IdRange* range) {
+                                               std::vector<IdRange>* ranges) {
   const ResetOnExit reset(notification_deliveries_);
   notification_deliveries_.Bind(id, tenant_id);
   ASSIGN_OR_RETURN(const bool found, notification_deliveries_.Next());
   if (!found) return absl::NotFoundError("the tenant has no notification of this id");
   const int64_t first = notification_deliveries_.Int(0);
-  range->first = std::max(range->first, first);
-  range->end = std::min(range->end, first + notification_deliveries_.Int(1));
+  Narrow({first, first + notification_deliveries_.Int(1)}, ranges);
   return absl::OkStatus();
 }
 
@@ -316,39 +329,47 @@ absl::StatusOr<DeliveryPage> ReadSession::ListDeliveries(const DeliveryFilter& f
   ASSIGN_OR_RETURN(const int64_t tenant_id, TenantId(filter.tenant));
   std::optional<int64_t> before;
   if (filter.before) before = static_cast<int64_t>(*filter.before);
-  IdRange range = RangeOf(filter.start, filter.end, before);
+  ASSIGN_OR_RETURN(std::vector<IdRange> ranges, RangesOf(filter.start, filter.end, before));
   if (filter.notification) {
-    RETURN_IF_ERROR(NarrowToNotification(*filter.notification, tenant_id, &range));
+    RETURN_IF_ERROR(NarrowToNotification(*filter.notification, tenant_id, &ranges));
   }
   DeliveryWalk walk{filter, tenant_id, std::nullopt, {}};
-  DeliveryPage page;
-  if (filter.webhook_name.empty()) {
-    RETURN_IF_ERROR(AddDeliveries(range, &walk, &page).status());
-    return page;
-  }
-  ASSIGN_OR_RETURN(const std::optional<Webhook> webhook,
-                   webhooks_.Find(filter.tenant, filter.webhook_name));
-  if (!webhook) {
-    return absl::NotFoundError(
-        absl::StrCat("tenant '", filter.tenant, "' has no webhook '", filter.webhook_name, "'"));
-  }
-  walk.webhook = webhook->id;
-  // Numbers are positive.
-  range.first = std::max(range.first, int64_t{1});
-  while (range.first < range.end) {
-    ASSIGN_OR_RETURN(SpanReader::Range span, spans_.Before(range.end, webhook->id));
-    span.first = std::max(span.first, range.first);
-    if (span.may_hold) {
-      ASSIGN_OR_RETURN(const bool full, AddDeliveries({span.first, range.end}, &walk, &page));
-      if (full) return page;
+  if (!filter.webhook_name.empty()) {
+    ASSIGN_OR_RETURN(const std::optional<Webhook> webhook,
+                     webhooks_.Find(filter.tenant, filter.webhook_name));
+    if (!webhook) {
+      return absl::NotFoundError(
+          absl::StrCat("tenant '", filter.tenant, "' has no webhook '", filter.webhook_name, "'"));
     }
-    range.end = span.first;
-    page.next_before = DeliveryId{range.end};
-    walk.looked_at += kRowsPerSpan;
-    if (walk.looked_at >= kMaxRowsLookedAt) return page;
+    walk.webhook = webhook->id;
+  }
+  DeliveryPage page;
+  for (const IdRange& range : ranges) {
+    ASSIGN_OR_RETURN(const bool full, walk.webhook ? AddBySpans(range, &walk, &page)
+                                                   : AddDeliveries(range, &walk, &page));
+    if (full) return page;
   }
   page.next_before.reset();
   return page;
+}
+
+absl::StatusOr<bool> ReadSession::AddBySpans(IdRange range, DeliveryWalk* walk,
+                                             DeliveryPage* page) {
+  // Numbers are positive.
+  range.first = std::max(range.first, int64_t{1});
+  while (range.first < range.end) {
+    ASSIGN_OR_RETURN(SpanReader::Range span, spans_.Before(range.end, *walk->webhook));
+    span.first = std::max(span.first, range.first);
+    if (span.may_hold) {
+      ASSIGN_OR_RETURN(const bool full, AddDeliveries({span.first, range.end}, walk, page));
+      if (full) return true;
+    }
+    range.end = span.first;
+    page->next_before = DeliveryId{range.end};
+    walk->looked_at += kRowsPerSpan;
+    if (walk->looked_at >= kMaxRowsLookedAt) return true;
+  }
+  return false;
 }
 
 absl::StatusOr<bool> ReadSession::AddDeliveries(const IdRange& range, DeliveryWalk* walk,
@@ -358,10 +379,7 @@ absl::StatusOr<bool> ReadSession::AddDeliveries(const IdRange& range, DeliveryWa
   list_deliveries_.Bind(range.first, range.end);
   for (; walk->looked_at < kMaxRowsLookedAt; ++walk->looked_at) {
     ASSIGN_OR_RETURN(const bool found, list_deliveries_.Next());
-    if (!found) {
-      page->next_before.reset();
-      return false;
-    }
+    if (!found) return false;
     const DeliveryId id{list_deliveries_.Int(0)};
     const WebhookId webhook{list_deliveries_.Int(1)};
     bool matches =

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "src/outbox/sqlite/database.h"
 #include "src/outbox/sqlite/delivery_rows.h"
 #include "src/outbox/sqlite/delivery_spans.h"
+#include "src/outbox/sqlite/id_epochs.h"
 #include "src/outbox/sqlite/webhook_rows.h"
 
 namespace postrider {
@@ -45,12 +47,15 @@ class ReadSession {
 
  private:
   class Transaction;
-  // The numbers from `first` on and below `end`.
-  struct IdRange {
-    int64_t first = 0;
-    int64_t end = 0;
-  };
+  using IdRange = IdEpochs::Range;
 
+  // One call of ListNotifications.
+  struct NotificationWalk {
+    const NotificationFilter& filter;
+    int64_t tenant_id;
+    int looked_at = 0;
+    size_t bytes = 0;
+  };
   // One call of ListDeliveries.
   struct DeliveryWalk {
     const DeliveryFilter& filter;
@@ -66,14 +71,22 @@ class ReadSession {
   static absl::Status AddOwed(Statement& row, WebhookId webhook, int limit, size_t max_bytes,
                               size_t* bytes, OwedPage* page);
   absl::StatusOr<int64_t> TenantId(const std::string& tenant);
-  // The numbers that were given out in a range of time, and are below `before`.
-  static IdRange RangeOf(absl::Time start, absl::Time end, std::optional<int64_t> before);
-  absl::Status NarrowToNotification(NotificationId id, int64_t tenant_id, IdRange* range);
+  // The numbers that were given out in a range of time, and are below `before`; the newest first.
+  absl::StatusOr<std::vector<IdRange>> RangesOf(absl::Time start, absl::Time end,
+                                                std::optional<int64_t> before);
+  // Adds what matches in the range to the page, backwards. True when that is full or enough was
+  // looked at.
+  absl::StatusOr<bool> AddNotifications(const IdRange& range, NotificationWalk* walk,
+                                        NotificationPage* page);
+  absl::Status NarrowToNotification(NotificationId id, int64_t tenant_id,
+                                    std::vector<IdRange>* ranges);
   absl::StatusOr<bool> WebhookIsOf(WebhookId id, int64_t tenant_id,
                                    std::unordered_map<WebhookId, bool>* known);
   // Adds what matches in the range to the page, backwards. True when that is full or enough was
   // looked at.
   absl::StatusOr<bool> AddDeliveries(const IdRange& range, DeliveryWalk* walk, DeliveryPage* page);
+  // The same for one webhook, by spans.
+  absl::StatusOr<bool> AddBySpans(IdRange range, DeliveryWalk* walk, DeliveryPage* page);
 
   Database db_;
   WebhookReader webhooks_;
@@ -85,6 +98,7 @@ class ReadSession {
   Statement webhook_there_;
   Statement webhook_tenant_;
   Statement is_owed_;
+  Statement epochs_;
   Statement owed_at_same_time_;
   Statement owed_later_;
   Statement notification_;

@@ -138,6 +138,38 @@ WHERE deleted_us IS NOT NULL;
 constexpr char kVersion3[] = R"sql(
 -- 1 while a write-ahead log belongs to the file.
 ALTER TABLE meta ADD COLUMN in_use INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE id_epoch (
+  first_id INTEGER PRIMARY KEY,
+  ahead_ms INTEGER NOT NULL
+) STRICT;
+
+ALTER TABLE delivery ADD COLUMN end_reason INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE webhook ADD COLUMN max_probe_interval_us INTEGER NOT NULL DEFAULT 60000000;
+ALTER TABLE webhook ADD COLUMN disabled_us INTEGER;
+ALTER TABLE webhook ADD COLUMN last_delivery_id INTEGER;
+-- Nobody knows since when; so it is from now on.
+UPDATE webhook SET disabled_us = unixepoch() * 1000000 WHERE enabled = 0 AND deleted_us IS NULL;
+-- Until now it was said by the time: see version 2.
+UPDATE webhook SET last_delivery_id = (deleted_us / 1000 + 1) << 20 WHERE deleted_us IS NOT NULL;
+
+CREATE TABLE attempt_room (
+  tenant_id INTEGER PRIMARY KEY,
+  record_bytes INTEGER NOT NULL,
+  body_bytes INTEGER NOT NULL,
+  -- The attempts up to this one have no body any more.
+  last_bare INTEGER NOT NULL
+) STRICT;
+CREATE TABLE attempt_age (
+  tenant_id INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,
+  delivery_id INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  record_bytes INTEGER NOT NULL,
+  body_bytes INTEGER NOT NULL,
+  PRIMARY KEY (tenant_id, sequence)
+) STRICT, WITHOUT ROWID;
 )sql";
 
 constexpr Migration kMigrations[] = {

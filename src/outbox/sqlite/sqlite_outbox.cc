@@ -1,5 +1,6 @@
 #include "src/outbox/sqlite/sqlite_outbox.h"
 
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -211,10 +212,12 @@ void SqliteOutbox::ModifyWebhook(std::string tenant, std::string name, Modify mo
   std::string of = tenant;
   impl_->Write<Result>(std::move(of), kOverhead, std::move(done),
                        [tenant = std::move(tenant), name = std::move(name),
-                        modify = std::move(modify)](WriteContext& context, Result* result) mutable {
+                        modify = std::move(modify), walk = std::optional<OwedSweep::Walk>()](
+                           WriteContext& context, Result* result) mutable {
                          ++context.rows;
                          return context.session.ModifyWebhook(tenant, name, modify, context.now,
-                                                              &context.effects, result);
+                                                              &context.effects, &walk,
+                                                              &context.unfinished, result);
                        });
 }
 

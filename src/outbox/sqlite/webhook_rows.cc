@@ -146,7 +146,8 @@ absl::StatusOr<WebhookTable> WebhookTable::Create(Database& db) {
                  " initial_backoff_us, backoff_multiplier, max_backoff_us, max_age_us,"
                  " max_attempts, timeout_us, max_concurrency, rate_per_second, rate_burst,"
                  " delivery_order, validation_state, disabled_reason, failing_since_us, update_us,"
-                 " version) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                 " version, disabled_us)"
+                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
   ASSIGN_OR_RETURN(
       t.update_,
       db.Prepare("UPDATE webhook SET url = ?2, enabled = ?3, initial_backoff_us = ?4,"
@@ -154,9 +155,11 @@ absl::StatusOr<WebhookTable> WebhookTable::Create(Database& db) {
                  " max_attempts = ?8, timeout_us = ?9, max_concurrency = ?10,"
                  " rate_per_second = ?11, rate_burst = ?12, delivery_order = ?13,"
                  " validation_state = ?14, disabled_reason = ?15, failing_since_us = ?16,"
-                 " update_us = ?17, version = ?18 WHERE id = ?1"));
+                 " update_us = ?17, version = ?18, disabled_us = CASE WHEN ?3 THEN NULL"
+                 " ELSE ifnull(disabled_us, ?19) END WHERE id = ?1"));
   ASSIGN_OR_RETURN(t.bury_, db.Prepare("UPDATE webhook SET deleted_us = ?2, enabled = 0, url = '',"
-                                       " disabled_reason = '' WHERE id = ?1"));
+                                       " disabled_reason = '', last_delivery_id = ?3"
+                                       " WHERE id = ?1"));
   ASSIGN_OR_RETURN(t.failing_since_, db.Prepare("UPDATE webhook SET failing_since_us = ?2"
                                                 " WHERE id = ?1"));
   ASSIGN_OR_RETURN(t.insert_header_,
@@ -169,33 +172,35 @@ absl::StatusOr<WebhookTable> WebhookTable::Create(Database& db) {
   return t;
 }
 
-absl::Status WebhookTable::Insert(int64_t tenant_id, Webhook* w) {
+absl::Status WebhookTable::Insert(int64_t tenant_id, absl::Time now, Webhook* w) {
+  std::optional<int64_t> disabled_us;
+  if (!w->enabled) disabled_us = ToMicros(now);
   const RetryPolicy& retry = w->retry_policy;
   insert_.Bind(tenant_id, w->name, ToMicros(w->create_time), w->url, w->enabled,
                ToMicros(retry.initial_backoff), retry.multiplier, ToMicros(retry.max_backoff),
                ToMicros(retry.max_age), retry.max_attempts, ToMicros(w->timeout),
                w->max_concurrency, w->rate_limit.per_second, w->rate_limit.burst, w->order,
                w->validation_state, w->disabled_reason, ToNullableMicros(w->failing_since),
-               ToMicros(w->update_time), w->version);
+               ToMicros(w->update_time), w->version, disabled_us);
   RETURN_IF_ERROR(insert_.Run());
   w->id = WebhookId{db_->LastInsertId()};
   return WriteParts(*w);
 }
 
-absl::Status WebhookTable::Update(const Webhook& w) {
+absl::Status WebhookTable::Update(const Webhook& w, absl::Time now) {
   const RetryPolicy& retry = w.retry_policy;
   update_.Bind(w.id, w.url, w.enabled, ToMicros(retry.initial_backoff), retry.multiplier,
                ToMicros(retry.max_backoff), ToMicros(retry.max_age), retry.max_attempts,
                ToMicros(w.timeout), w.max_concurrency, w.rate_limit.per_second, w.rate_limit.burst,
                w.order, w.validation_state, w.disabled_reason, ToNullableMicros(w.failing_since),
-               ToMicros(w.update_time), w.version);
+               ToMicros(w.update_time), w.version, ToMicros(now));
   RETURN_IF_ERROR(update_.Run());
   RETURN_IF_ERROR(EraseParts(w.id));
   return WriteParts(w);
 }
 
-absl::Status WebhookTable::Bury(WebhookId id, absl::Time now) {
-  bury_.Bind(id, ToMicros(now));
+absl::Status WebhookTable::Bury(WebhookId id, int64_t last_delivery_id, absl::Time now) {
+  bury_.Bind(id, ToMicros(now), last_delivery_id);
   RETURN_IF_ERROR(bury_.Run());
   return EraseParts(id);
 }

@@ -45,10 +45,12 @@ class WebhookTable {
   static absl::StatusOr<WebhookTable> Create(Database& db);
 
   // Gives the webhook its id.
-  absl::Status Insert(int64_t tenant_id, Webhook* webhook);
-  absl::Status Update(const Webhook& webhook);
-  // Leaves a row that says which webhook it was, without what it was configured with.
-  absl::Status Bury(WebhookId id, absl::Time now);
+  absl::Status Insert(int64_t tenant_id, absl::Time now, Webhook* webhook);
+  // Keeps in mind since when the webhook is disabled.
+  absl::Status Update(const Webhook& webhook, absl::Time now);
+  // Leaves a row that says which webhook it was, without what it was configured with. No delivery
+  // of its is younger than `last_delivery_id`.
+  absl::Status Bury(WebhookId id, int64_t last_delivery_id, absl::Time now);
   absl::Status SetFailingSince(WebhookId id, absl::Time failing_since);
 
  private:

@@ -14,6 +14,8 @@ namespace {
 
 // The log is truncated to this when it begins anew.
 constexpr int64_t kWalBytesKept = int64_t{32} << 20;
+// What one transaction looks at before a webhook is enabled again.
+constexpr int kEndSpentRows = 2048;
 
 int OnWal(void* wal_pages, sqlite3*, const char*, int pages) {
   *static_cast<int*>(wal_pages) = pages;
@@ -113,18 +115,21 @@ absl::Status WriteSession::Begin() { return begin_.Run(); }
 absl::Status WriteSession::Commit() {
   RETURN_IF_ERROR(commit_.Run());
   routing_.Commit();
+  publisher_.Commit();
   janitor_.Commit();
   return absl::OkStatus();
 }
 
 absl::Status WriteSession::Rollback() {
   routing_.Rollback();
+  publisher_.Rollback();
   janitor_.Rollback();
   return db_.Rollback();
 }
 
 absl::Status WriteSession::ModifyWebhook(const std::string& tenant, const std::string& name,
                                          Outbox::Modify& modify, absl::Time now, Effects* effects,
+                                         std::optional<OwedSweep::Walk>* walk, bool* more,
                                          absl::StatusOr<Webhook>* result) {
   ASSIGN_OR_RETURN(std::optional<Webhook> old, webhook_reader_.Find(tenant, name));
   absl::StatusOr<std::optional<Webhook>> wanted = modify(old);
@@ -138,9 +143,7 @@ absl::Status WriteSession::ModifyWebhook(const std::string& tenant, const std::s
           absl::NotFoundError(absl::StrCat("tenant '", tenant, "' has no webhook '", name, "'"));
       return absl::OkStatus();
     }
-    // Not before its deliveries, even when the clock was set back: they are kept for as long.
-    const absl::Time last_delivery = IdSequence::TimeOf(publisher_.last_delivery_id());
-    RETURN_IF_ERROR(webhooks_.Bury(old->id, std::max(now, last_delivery)));
+    RETURN_IF_ERROR(webhooks_.Bury(old->id, publisher_.last_delivery_id(), now));
     routing_.Remove(old->id);
     janitor_.CancelOwed(old->id);
     effects->Deleted(old->id);
@@ -155,15 +158,34 @@ absl::Status WriteSession::ModifyWebhook(const std::string& tenant, const std::s
   if (old) {
     webhook.id = old->id;
     webhook.create_time = old->create_time;
-    RETURN_IF_ERROR(webhooks_.Update(webhook));
+    if (webhook.enabled && !old->enabled) {
+      RETURN_IF_ERROR(EndSpent(webhook, now, effects, walk));
+      *more = *walk && !(*walk)->done;
+      if (*more) return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(webhooks_.Update(webhook, now));
   } else {
     webhook.create_time = now;
     ASSIGN_OR_RETURN(const int64_t tenant_id, TenantId(tenant));
-    RETURN_IF_ERROR(webhooks_.Insert(tenant_id, &webhook));
+    RETURN_IF_ERROR(webhooks_.Insert(tenant_id, now, &webhook));
   }
   Route(webhook, &routing_);
   effects->Changed(webhook);
   *result = std::move(webhook);
+  return absl::OkStatus();
+}
+
+absl::Status WriteSession::EndSpent(const Webhook& webhook, absl::Time now, Effects* effects,
+                                    std::optional<OwedSweep::Walk>* walk) {
+  if (!*walk || (*walk)->webhook != webhook.id) {
+    ASSIGN_OR_RETURN(*walk, janitor_.owed_sweep().Begin(webhook.id));
+    if (!*walk) return absl::OkStatus();
+  }
+  // What is configured now, not what was.
+  (*walk)->max_age = webhook.retry_policy.max_age;
+  ASSIGN_OR_RETURN(const int64_t ended,
+                   janitor_.owed_sweep().EndSpent(&**walk, kEndSpentRows, now));
+  effects->counts().aged += ended;
   return absl::OkStatus();
 }
 
@@ -183,7 +205,7 @@ absl::Status WriteSession::DisableWebhook(WebhookId id, int64_t version, const s
   webhook->enabled = false;
   webhook->disabled_reason = reason;
   webhook->version = versions_.Next(now);
-  RETURN_IF_ERROR(webhooks_.Update(*webhook));
+  RETURN_IF_ERROR(webhooks_.Update(*webhook, now));
   routing_.Remove(id);
   effects->Changed(*std::move(webhook));
   return absl::OkStatus();

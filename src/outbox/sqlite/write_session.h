@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,8 +53,11 @@ class WriteSession {
     janitor_.Stored(static_cast<int64_t>(effects->counts().deliveries - before));
     return status;
   }
+  // Before a webhook is enabled again, what is owed to it and whose age is spent is ended, a part in
+  // each call: `more` says that it is to be called again. `walk`: empty in the first call.
   absl::Status ModifyWebhook(const std::string& tenant, const std::string& name,
                              Outbox::Modify& modify, absl::Time now, Effects* effects,
+                             std::optional<OwedSweep::Walk>* walk, bool* more,
                              absl::StatusOr<Webhook>* result);
   absl::Status DisableWebhook(WebhookId id, int64_t version, const std::string& reason,
                               absl::Time now, Effects* effects);
@@ -63,9 +67,9 @@ class WriteSession {
     return deliveries_.Retry(tenant, id, now, effects, result);
   }
   bool MaintenanceDue(absl::Duration monotonic) const { return janitor_.Due(monotonic); }
-  absl::StatusOr<Janitor::Slice> Maintain(absl::Time now, absl::Duration monotonic) {
-    return janitor_.Run(now, monotonic, publisher_.last_notification_id(),
-                        publisher_.last_delivery_id());
+  absl::StatusOr<Janitor::Slice> Maintain(absl::Time now, absl::Duration monotonic,
+                                          Effects* effects) {
+    return janitor_.Run(now, monotonic, publisher_, effects);
   }
 
   // ---- At any time
@@ -86,6 +90,8 @@ class WriteSession {
  private:
   explicit WriteSession(Database db) : db_(std::move(db)) {}
 
+  absl::Status EndSpent(const Webhook& webhook, absl::Time now, Effects* effects,
+                        std::optional<OwedSweep::Walk>* walk);
   absl::Status SetUp(const SqliteOutboxOptions& options);
   absl::Status LoadRoutes();
   // Has the file say whether a log belongs to it: one that is missing is noticed then.

@@ -246,10 +246,12 @@ bool Writer::MaintenanceDue() const {
 }
 
 absl::Status Writer::Maintain(absl::Time now, Effects* effects) {
-  const absl::StatusOr<Janitor::Slice> slice = session_->Maintain(now, clock_.Monotonic());
+  const absl::StatusOr<Janitor::Slice> slice =
+      session_->Maintain(now, clock_.Monotonic(), effects);
   if (!slice.ok()) return slice.status();
   effects->counts().cancelled += slice->cancelled;
   effects->counts().expired += slice->deleted;
+  effects->counts().aged += slice->aged;
   return absl::OkStatus();
 }
 
@@ -333,6 +335,7 @@ void Writer::Count(const TransactionCounts& counts) {
   metrics_.outcomes_recorded.Add(counts.outcomes);
   metrics_.deliveries_cancelled.Add(counts.cancelled);
   metrics_.rows_expired.Add(counts.expired);
+  metrics_.deliveries_aged.Add(counts.aged);
 }
 
 void Writer::Idle() {
@@ -356,6 +359,11 @@ void Writer::Idle() {
   if (status.ok()) status = files_.CheckStoredIn();
   if (status.ok()) {
     Count(effects.counts());
+    if (!effects.events().empty()) {
+      FinishedBatch told;
+      told.events = std::move(effects.events());
+      completion_.PostCommitted(std::move(told));
+    }
     CheckpointWhenLarge();
   } else {
     // Its own failure is told by the metrics, or by on_fatal: nobody waits for it.

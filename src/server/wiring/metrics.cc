@@ -30,6 +30,8 @@ void AddOutboxMetrics(const SqliteOutboxMetrics& m, MetricsPage* page) {
   counter("checkpoint_failures_total", "Checkpoints that failed.", m.checkpoint_failures);
   counter("deliveries_cancelled_total", "Deliveries cancelled with their webhook.",
           m.deliveries_cancelled);
+  counter("deliveries_aged_total", "Deliveries that died of age while their webhook was disabled.",
+          m.deliveries_aged);
   counter("rows_expired_total", "Rows removed after the retention.", m.rows_expired);
   gauge("queued_writes", "Writes that wait for the disk.", m.queued_writes);
   gauge("queued_reads", "Reads that wait for a reader.", m.queued_reads);

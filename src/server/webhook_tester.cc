@@ -41,6 +41,13 @@ class TestEnding {
         "STOPPING"));
   }
 
+  // A want of the server's own says nothing of the webhook.
+  void NotTested(const std::string& why) {
+    (*this)(WithReason(
+        absl::ResourceExhaustedError(absl::StrCat("the webhook was not tested: ", why)),
+        "TOO_MANY_REQUESTS"));
+  }
+
  private:
   WebhookTester::Done done_;
   std::atomic<int>* under_way_;
@@ -176,6 +183,7 @@ void WebhookTester::Test(const Webhook& webhook, Done done) {
     transport->Send(std::move(copy), [webhook = std::move(webhook), request = std::move(request),
                                       ending = std::move(ending)](TransferResult result) mutable {
       if (result.error == TransferError::kCancelled) return ending.Stopped();
+      if (result.error == TransferError::kNoResources) return ending.NotTested(result.message);
       ending(DescribeTest(webhook, request, result));
     });
   };

@@ -38,7 +38,8 @@ class WebhookTester {
 
   // Sends the webhook's test request, signed with its secrets. `done` is called once: with
   // RESOURCE_EXHAUSTED within the call when too many are under way; otherwise on a lane's thread,
-  // UNAVAILABLE when the lane was stopped first.
+  // RESOURCE_EXHAUSTED when there was no socket or no lookup for it, UNAVAILABLE when the lane was
+  // stopped first.
   void Test(const Webhook& webhook, Done done);
 
   // From now on nothing is sent: every call is answered UNAVAILABLE, also those whose turn on their

@@ -445,6 +445,16 @@ TEST_F(WebhookHandlersTest, TestsAreBounded) {
   EXPECT_TRUE(next->status.has_value());
 }
 
+TEST_F(WebhookHandlersTest, AWantOfTheServersOwnSaysNothingOfTheWebhook) {
+  v1::ValidateWebhookRequest request;
+  request.mutable_webhook()->set_url("http://receiver.example/x");
+  auto call = Start(webhooks_, &WebhookHandlers::ValidateWebhook, request);
+  transport_.Fail(0, TransferError::kNoResources);
+  Run();
+  ASSERT_TRUE(call->status.has_value());
+  EXPECT_EQ(call->status->code(), absl::StatusCode::kResourceExhausted) << *call->status;
+}
+
 TEST_F(WebhookHandlersTest, AStoppedLaneAnswers) {
   v1::ValidateWebhookRequest request;
   request.mutable_webhook()->set_url("http://receiver.example/x");

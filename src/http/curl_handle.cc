@@ -1,5 +1,6 @@
 #include "src/http/curl_handle.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,12 +11,11 @@
 #include <cstring>
 #include <utility>
 
-#include "absl/hash/hash.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
+#include "src/http/curl_failure.h"
+#include "src/http/unasked.h"
 
 namespace postrider {
 namespace {
@@ -23,7 +23,6 @@ namespace {
 // What is read of a body and thrown away so that the connection can be used again. A body beyond it
 // ends the transfer, and the connection with it.
 constexpr size_t kMaxDrainBytes = size_t{64} << 10;
-constexpr size_t kMaxHeaderBytes = size_t{256} << 10;
 // Answers are short; the default of 16 KiB is held by every handle.
 constexpr long kBufferBytes = 4096;
 
@@ -34,56 +33,19 @@ void Require(CURLcode code) {
   std::abort();
 }
 
-void SetHeaderLine(const std::string& name, const std::string& value, std::string* line) {
-  line->assign(name);
-  // libcurl takes "Name:" with nothing but blanks for "do not send it", and "Name;" for "send it
-  // empty".
-  if (absl::StripAsciiWhitespace(value).empty()) {
-    *line += ';';
-  } else {
-    *line += ": ";
-    *line += value;
+// -1 of what is no socket of IP's.
+int LocalPort(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return -1;
+  if (address.ss_family == AF_INET) {
+    return ntohs(reinterpret_cast<const sockaddr_in&>(address).sin_port);
   }
-}
-
-bool OutOfResources(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
-}
-
-std::string UrlPart(CURLU* url, CURLUPart part) {
-  char* text = nullptr;
-  if (curl_url_get(url, part, &text, CURLU_DEFAULT_PORT) != CURLUE_OK) return "";
-  std::string result(text);
-  curl_free(text);
-  return result;
+  if (address.ss_family != AF_INET6) return -1;
+  return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
 }
 
 }  // namespace
-
-// ---- CurlTarget
-
-CurlTarget::CurlTarget(std::shared_ptr<const HttpTarget> http_target)
-    : target(std::move(http_target)), url(curl_url()) {
-  if (url == nullptr) std::abort();  // out of memory
-  if (curl_url_set(url.get(), CURLUPART_URL, target->url.c_str(), 0) == CURLUE_OK) {
-    const std::string bracketed = UrlPart(url.get(), CURLUPART_HOST);
-    host_and_port = absl::StrCat(bracketed, ":", UrlPart(url.get(), CURLUPART_PORT));
-    host = std::string(absl::StripSuffix(absl::StripPrefix(bracketed, "["), "]"));
-    port = static_cast<uint16_t>(std::atoi(UrlPart(url.get(), CURLUPART_PORT).c_str()));
-    host_hash = absl::HashOf(host_and_port);
-    https = UrlPart(url.get(), CURLUPART_SCHEME) == "https";
-  }
-  lines_.reserve(target->headers.size());
-  nodes_.reserve(target->headers.size());
-  for (const HttpHeader& header : target->headers) {
-    gives_content_type |= absl::EqualsIgnoreCase(header.name, "Content-Type");
-    gives_accept |= absl::EqualsIgnoreCase(header.name, "Accept");
-    SetHeaderLine(header.name, header.value, &lines_.emplace_back());
-    nodes_.push_back({lines_.back().data(), nullptr});
-    if (nodes_.size() > 1) nodes_[nodes_.size() - 2].next = &nodes_.back();
-  }
-  if (!nodes_.empty()) headers = nodes_.data();
-}
 
 // ---- CurlHandle: making it ready
 
@@ -111,8 +73,11 @@ void CurlHandle::SetForGood(const std::string& ca_file, absl::Duration connect_t
   Set(CURLOPT_QUICK_EXIT, 1L);
   Set(CURLOPT_PROTOCOLS_STR, "http,https");
   Set(CURLOPT_HTTP_VERSION, static_cast<long>(CURL_HTTP_VERSION_1_1));
-  Set(CURLOPT_HTTP09_ALLOWED, 0L);
+  // So that what is not HTTP comes to OnBody, which refuses it and says what it is.
+  Set(CURLOPT_HTTP09_ALLOWED, 1L);
   Set(CURLOPT_FOLLOWLOCATION, 0L);
+  // For when libcurl itself sends again, and takes the URL's text.
+  Set(CURLOPT_PATH_AS_IS, 1L);
   // The environment's proxies must not apply by accident.
   Set(CURLOPT_PROXY, "");
   // Its entries would be looked through for every request, and the addresses are numbers.
@@ -156,17 +121,6 @@ void CurlHandle::Prepare(std::shared_ptr<CurlTarget> target, TransferRequest req
   Set(CURLOPT_HTTPHEADER, nodes_.data());
   Set(CURLOPT_POSTFIELDS, request_.body->data());
   Set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.body->size()));
-  if (capturing_ != request_.capture) {
-    capturing_ = request_.capture;
-    Set(CURLOPT_VERBOSE, capturing_ ? 1L : 0L);
-  }
-  result_ = TransferResult();
-  body_bytes_ = 0;
-  header_bytes_ = 0;
-  body_stopped_ = false;
-  headers_too_large_ = false;
-  refusal_ = absl::OkStatus();
-  open_errno_ = 0;
 }
 
 void CurlHandle::BuildHeaders() {
@@ -220,7 +174,37 @@ void CurlHandle::Route(const std::string& connect_to, absl::Duration time_left,
     fresh_ = fresh_connection;
     Set(CURLOPT_FRESH_CONNECT, fresh_ ? 1L : 0L);
   }
+  SetVerbose(request_.capture);
+  SetForbidReuse(false);
   error_[0] = '\0';
+  fd_ = -1;
+  opened_.clear();
+  unasked_ = false;
+  tls_alert_.clear();
+  answer_began_ = false;
+  result_ = TransferResult();
+  head_.Begin(request_.capture);
+  body_bytes_ = 0;
+  header_bytes_ = 0;
+  body_length_ = std::nullopt;
+  stopped_ = false;
+  headers_too_large_ = false;
+  first_bytes_.clear();
+  refusal_ = absl::OkStatus();
+  open_errno_ = 0;
+  address_size_ = 0;
+}
+
+void CurlHandle::SetVerbose(bool verbose) {
+  if (verbose_ == verbose) return;
+  verbose_ = verbose;
+  Set(CURLOPT_VERBOSE, verbose ? 1L : 0L);
+}
+
+void CurlHandle::SetForbidReuse(bool forbid) {
+  if (forbids_reuse_ == forbid) return;
+  forbids_reuse_ = forbid;
+  Set(CURLOPT_FORBID_REUSE, forbid ? 1L : 0L);
 }
 
 void CurlHandle::RouteOver(int socket, const std::string& connect_to, absl::Duration time_left) {
@@ -239,61 +223,165 @@ void CurlHandle::Clear() {
   result_ = TransferResult();
 }
 
-// ---- CurlHandle: libcurl calls back
+// ---- CurlHandle: before the request
 
-size_t CurlHandle::OnBody(char* data, size_t size, size_t count, void* self_pointer) {
+curl_socket_t CurlHandle::OnOpenSocket(void* self_pointer, curlsocktype, curl_sockaddr* address) {
   auto* const self = static_cast<CurlHandle*>(self_pointer);
-  const size_t bytes = size * count;
-  const size_t keep =
-      std::min(bytes, self->request_.max_response_bytes - self->result_.body.size());
-  self->result_.body.append(data, keep);
-  if (keep < bytes) self->result_.body_truncated = true;
-  self->body_bytes_ += bytes;
-  if (self->body_bytes_ <= std::max(kMaxDrainBytes, self->request_.max_response_bytes)) {
-    return bytes;
+  const absl::StatusOr<IpAddress> ip = IpAddress::FromSockaddr(&address->addr);
+  self->refusal_ = ip.ok() ? self->policy_.Judge(*ip) : ip.status();
+  if (!self->refusal_.ok()) return CURL_SOCKET_BAD;
+  if (self->given_socket_ >= 0) {
+    self->sockets_.connections().Remove(self->given_socket_);
+    self->opened_.push_back(self->given_socket_);
+    return std::exchange(self->given_socket_, -1);
   }
-  self->body_stopped_ = true;
-  return CURL_WRITEFUNC_ERROR;
+  self->address_size_ = std::min<socklen_t>(address->addrlen, sizeof self->address_);
+  std::memcpy(&self->address_, &address->addr, self->address_size_);
+  const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+  self->open_errno_ = fd < 0 ? errno : 0;
+  if (fd < 0) return CURL_SOCKET_BAD;
+  self->sockets_.connections().Remove(fd);
+  self->sockets_.OnSocketOpened(fd, self->owner_);
+  self->opened_.push_back(fd);
+  return fd;
+}
+
+int CurlHandle::OnCloseSocket(void* sockets_pointer, curl_socket_t fd) {
+  auto* const sockets = static_cast<CurlSocketOwner*>(sockets_pointer);
+  sockets->connections().Remove(fd);
+  sockets->OnSocketClosed(fd);
+  return close(fd);
+}
+
+int CurlHandle::OnRequest(void* self_pointer, char* remote_ip, char* local_ip, int remote_port,
+                          int local_port) {
+  auto* const self = static_cast<CurlHandle*>(self_pointer);
+  if (self->passed_ip_ != remote_ip) {
+    const absl::StatusOr<IpAddress> ip = IpAddress::Parse(remote_ip);
+    self->refusal_ = ip.ok() ? self->policy_.Judge(*ip) : ip.status();
+    if (!self->refusal_.ok()) return CURL_PREREQFUNC_ABORT;
+    self->passed_ip_ = remote_ip;
+  }
+  return self->MayWrite({remote_ip, remote_port, local_ip, local_port}) ? CURL_PREREQFUNC_OK
+                                                                        : CURL_PREREQFUNC_ABORT;
+}
+
+bool CurlHandle::MayWrite(const ConnectionTable::Ends& ends) {
+  ConnectionTable& connections = sockets_.connections();
+  const int opened = TakeOpened(ends.local_port);
+  const bool is_new = opened >= 0;
+  fd_ = is_new ? opened : connections.Find(ends);
+  answer_began_ = false;
+  tls_alert_.clear();
+  // Each was new once, and is known since then; of one that is not, nothing could be told.
+  const Unasked found = fd_ < 0 ? Unasked::kBytes : LookForUnasked(fd_, Tls(), &tls_alert_);
+  if (!is_new) {
+    unasked_ = found != Unasked::kNothing;
+    return !unasked_;
+  }
+  unasked_ = found == Unasked::kBytes;
+  // What ends just so says why when it is asked; but OpenSSL says it once.
+  if (unasked_ || !tls_alert_.empty()) return false;
+  connections.Add(fd_, ends);
+  connections.written(fd_) = CountWritten(fd_).all;
+  return true;
+}
+
+int CurlHandle::TakeOpened(int local_port) {
+  int found = -1;
+  for (const int fd : opened_) {
+    if (LocalPort(fd) == local_port) found = fd;
+  }
+  opened_.clear();
+  return found;
+}
+
+SSL* CurlHandle::Tls() const {
+  if (!target_->https) return nullptr;
+  curl_tlssessioninfo* session = nullptr;
+  const CURLcode code = curl_easy_getinfo(easy_, CURLINFO_TLS_SSL_PTR, &session);
+  if (code != CURLE_OK || session->backend != CURLSSLBACKEND_OPENSSL ||
+      session->internals == nullptr) {
+    std::fprintf(stderr, "libcurl's TLS is not OpenSSL's; use libcurl4, which is built with it\n");
+    std::abort();
+  }
+  return static_cast<SSL*>(session->internals);
+}
+
+// ---- CurlHandle: the answer comes
+
+bool CurlHandle::IsAnswer() {
+  if (answer_began_) return !unasked_;
+  answer_began_ = true;
+  uint64_t& written_before = sockets_.connections().written(fd_);
+  const WrittenBytes written = CountWritten(fd_);
+  // A kernel that acknowledges nothing, not even the connection, does not count: gVisor's.
+  unasked_ = written_before > 0 && written.acknowledged <= written_before;
+  written_before = written.all;
+  return !unasked_;
 }
 
 size_t CurlHandle::OnHeader(char* data, size_t size, size_t count, void* self_pointer) {
   auto* const self = static_cast<CurlHandle*>(self_pointer);
   const size_t bytes = size * count;
+  if (!self->IsAnswer()) return CURL_WRITEFUNC_ERROR;
   self->header_bytes_ += bytes;
   if (self->header_bytes_ > kMaxHeaderBytes) {
     self->headers_too_large_ = true;
     return CURL_WRITEFUNC_ERROR;
   }
-  self->TakeHeaderLine(absl::StripTrailingAsciiWhitespace(absl::string_view(data, bytes)));
+  absl::string_view line(data, bytes);
+  absl::ConsumeSuffix(&line, "\n");
+  absl::ConsumeSuffix(&line, "\r");
+  if (self->head_.Take(line)) {
+    // libcurl says what it finds behind the answer in words alone.
+    self->SetVerbose(true);
+    self->body_length_ = self->head_.BodyLength();
+    self->stopped_ = self->body_length_ == 0;
+    if (self->stopped_) return CURL_WRITEFUNC_ERROR;
+  }
   return bytes;
 }
 
-void CurlHandle::TakeHeaderLine(absl::string_view line) {
-  constexpr absl::string_view kRetryAfter = "retry-after:";
-  if (absl::StartsWith(line, "HTTP/")) {
-    // A new answer: what came before was informational.
-    result_.response_headers.clear();
-    result_.retry_after.clear();
-    return;
+size_t CurlHandle::OnBody(char* data, size_t size, size_t count, void* self_pointer) {
+  auto* const self = static_cast<CurlHandle*>(self_pointer);
+  const size_t bytes = size * count;
+  if (!self->IsAnswer()) return CURL_WRITEFUNC_ERROR;
+  if (self->header_bytes_ == 0) {
+    self->first_bytes_.assign(data, std::min(bytes, kTellingBytes));
+    return CURL_WRITEFUNC_ERROR;
   }
-  const bool is_retry_after = absl::StartsWithIgnoreCase(line, kRetryAfter);
-  if (!is_retry_after && !capturing_) return;
-  const size_t colon = line.find(':');
-  if (colon == absl::string_view::npos) return;
-  const absl::string_view value = absl::StripAsciiWhitespace(line.substr(colon + 1));
-  if (is_retry_after) result_.retry_after = std::string(value);
-  if (capturing_) {
-    result_.response_headers.push_back({std::string(line.substr(0, colon)), std::string(value)});
-  }
+  const size_t of_body = static_cast<size_t>(
+      std::min<uint64_t>(bytes, self->body_length_.value_or(UINT64_MAX) - self->body_bytes_));
+  const size_t keep =
+      std::min(of_body, self->request_.max_response_bytes - self->result_.body.size());
+  self->result_.body.append(data, keep);
+  if (keep < of_body) self->result_.body_truncated = true;
+  self->body_bytes_ += of_body;
+  self->stopped_ =
+      self->body_bytes_ == self->body_length_ ||
+      self->body_bytes_ > std::max(kMaxDrainBytes, self->request_.max_response_bytes);
+  return self->stopped_ ? CURL_WRITEFUNC_ERROR : bytes;
 }
 
 int CurlHandle::OnDebug(CURL*, curl_infotype type, char* data, size_t size, void* self_pointer) {
-  if (type != CURLINFO_HEADER_OUT) return 0;
   auto* const self = static_cast<CurlHandle*>(self_pointer);
-  std::vector<HttpHeader>& headers = self->result_.sent_headers;
+  const absl::string_view text(data, size);
+  if (type == CURLINFO_HEADER_OUT) {
+    self->TakeSentHeaders(text);
+  } else if (type == CURLINFO_TEXT && (absl::StartsWith(text, "Excess found") ||
+                                       absl::StartsWith(text, "Leftovers after chunking"))) {
+    // libcurl would use the connection again, but for one kind of excess.
+    self->SetForbidReuse(true);
+  }
+  return 0;
+}
+
+void CurlHandle::TakeSentHeaders(absl::string_view text) {
+  if (!request_.capture) return;
+  std::vector<HttpHeader>& headers = result_.sent_headers;
   // Sent again on a fresh connection: the last is what counts.
   headers.clear();
-  absl::string_view text(data, size);
   for (bool request_line = true; !text.empty(); request_line = false) {
     const size_t end = std::min(text.find("\r\n"), text.size());
     const absl::string_view line = text.substr(0, end);
@@ -303,35 +391,6 @@ int CurlHandle::OnDebug(CURL*, curl_infotype type, char* data, size_t size, void
     headers.push_back({std::string(line.substr(0, colon)),
                        std::string(absl::StripAsciiWhitespace(line.substr(colon + 1)))});
   }
-  return 0;
-}
-
-curl_socket_t CurlHandle::OnOpenSocket(void* self_pointer, curlsocktype, curl_sockaddr* address) {
-  auto* const self = static_cast<CurlHandle*>(self_pointer);
-  const absl::StatusOr<IpAddress> ip = IpAddress::FromSockaddr(&address->addr);
-  self->refusal_ = ip.ok() ? self->policy_.Judge(*ip) : ip.status();
-  if (!self->refusal_.ok()) return CURL_SOCKET_BAD;
-  if (self->given_socket_ >= 0) return std::exchange(self->given_socket_, -1);
-  const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-  self->open_errno_ = fd < 0 ? errno : 0;
-  if (fd < 0) return CURL_SOCKET_BAD;
-  self->sockets_.OnSocketOpened(fd, self->owner_);
-  return fd;
-}
-
-int CurlHandle::OnCloseSocket(void* sockets, curl_socket_t fd) {
-  static_cast<CurlSocketOwner*>(sockets)->OnSocketClosed(fd);
-  return close(fd);
-}
-
-int CurlHandle::OnRequest(void* self_pointer, char* remote_ip, char*, int, int) {
-  auto* const self = static_cast<CurlHandle*>(self_pointer);
-  if (self->passed_ip_ == remote_ip) return CURL_PREREQFUNC_OK;
-  const absl::StatusOr<IpAddress> ip = IpAddress::Parse(remote_ip);
-  self->refusal_ = ip.ok() ? self->policy_.Judge(*ip) : ip.status();
-  if (!self->refusal_.ok()) return CURL_PREREQFUNC_ABORT;
-  self->passed_ip_ = remote_ip;
-  return CURL_PREREQFUNC_OK;
 }
 
 // ---- CurlHandle: what came of it
@@ -350,22 +409,26 @@ bool CurlHandle::began_request() const {
 }
 
 bool CurlHandle::WasStale(CURLcode code) const {
-  return (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING) &&
-         header_bytes_ == 0 && !opened_connection();
+  const bool died = header_bytes_ == 0 && (code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR ||
+                                           code == CURLE_GOT_NOTHING);
+  const bool gave_up = code == CURLE_OK && head_.GivesUpWaiting();
+  return (died || gave_up || unasked_) && !opened_connection();
 }
 
 bool CurlHandle::FailedToConnect(CURLcode code) const {
-  if (!refusal_.ok() || OutOfResources(open_errno_)) return false;
+  if (!refusal_.ok() || LacksResources(open_errno_)) return false;
   return code == CURLE_COULDNT_CONNECT || (code == CURLE_OPERATION_TIMEDOUT && !began_request());
 }
 
 TransferResult CurlHandle::Finish(CURLcode code) {
   long status = 0;
   curl_easy_getinfo(easy_, CURLINFO_RESPONSE_CODE, &status);
-  const bool answered = code == CURLE_OK || (code == CURLE_WRITE_ERROR && body_stopped_);
+  const bool answered = code == CURLE_OK || (code == CURLE_WRITE_ERROR && stopped_);
   result_.http_status = static_cast<int>(status);
+  result_.retry_after = std::move(head_.retry_after);
+  result_.response_headers = std::move(head_.headers);
   if (!answered || status < 200) {
-    result_.message = Explain(code, &result_.error);
+    result_.error = Explain(code, &result_.message);
     if (result_.error != TransferError::kConnectionLost &&
         result_.error != TransferError::kTimeout) {
       result_.http_status = 0;
@@ -375,80 +438,30 @@ TransferResult CurlHandle::Finish(CURLcode code) {
   return std::exchange(result_, TransferResult());
 }
 
-std::string CurlHandle::Explain(CURLcode code, TransferError* error) const {
-  const std::string& peer = target_->host_and_port;
-  const std::string detail = error_[0] != '\0' ? error_ : curl_easy_strerror(code);
-  if (!refusal_.ok()) {
-    *error = TransferError::kBlockedAddress;
-    return std::string(refusal_.message());
-  }
-  if (code == CURLE_COULDNT_CONNECT && OutOfResources(open_errno_)) {
-    *error = TransferError::kNoResources;
-    return absl::StrCat("no connection to ", peer, ": this server cannot open a socket (",
-                        std::strerror(open_errno_),
-                        "); raise its limit of open files (ulimit -n, LimitNOFILE)");
-  }
-  switch (code) {
-    case CURLE_COULDNT_CONNECT:
-      *error = TransferError::kConnect;
-      return absl::StrCat("no connection to ", peer, ": ", detail,
-                          "; start the receiver, or correct the host and port of the URL");
-    case CURLE_OPERATION_TIMEDOUT:
-      *error = TransferError::kTimeout;
-      return ExplainTimeout();
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_ISSUER_ERROR:
-      *error = TransferError::kTls;
-      return absl::StrCat("no secure connection to ", peer, ": ", detail,
-                          "; give the receiver a certificate for that host from an authority "
-                          "that this machine trusts");
-    case CURLE_SSL_CACERT_BADFILE:
-      *error = TransferError::kTls;
-      return absl::StrCat("no secure connection to ", peer, ": ", detail,
-                          "; give the server a readable PEM file of certificate authorities");
-    case CURLE_SEND_ERROR:
-    case CURLE_RECV_ERROR:
-    case CURLE_GOT_NOTHING:
-    case CURLE_PARTIAL_FILE:
-      *error = TransferError::kConnectionLost;
-      return absl::StrCat(peer, " broke the connection off before its answer was whole: ", detail,
-                          "; see the receiver's log");
-    default:
-      // An answer that libcurl cannot read has many codes.
-      *error = TransferError::kBadAnswer;
-      if (headers_too_large_) {
-        return absl::StrCat("the answer of ", peer, " has more than ", kMaxHeaderBytes >> 10,
-                            " KiB of headers; let the receiver answer with less");
-      }
-      return absl::StrCat("what ", peer, " answered is not HTTP/1.1: ", detail,
-                          "; check that the URL names a web server, and http or https as it "
-                          "speaks");
-  }
-}
-
-std::string CurlHandle::ExplainTimeout() const {
+TransferError CurlHandle::Explain(CURLcode code, std::string* sentence) const {
+  CurlFailure failure;
+  failure.code = tls_alert_.empty() ? code : CURLE_SSL_CONNECT_ERROR;
+  failure.detail = error_[0] != '\0' ? error_ : curl_easy_strerror(code);
+  if (!tls_alert_.empty()) failure.detail = tls_alert_;
+  failure.peer = target_->host_and_port;
+  failure.refusal = refusal_;
+  failure.open_errno = open_errno_;
+  long connect_errno = 0;
+  curl_easy_getinfo(easy_, CURLINFO_OS_ERRNO, &connect_errno);
+  failure.connect_errno = static_cast<int>(connect_errno);
+  failure.address = address_;
+  failure.address_size = address_size_;
+  failure.plain = !target_->https;
+  failure.opened_connection = opened_connection();
+  failure.began_request = began_request();
+  failure.began_body = body_bytes_ > 0;
+  failure.headers_too_large = headers_too_large_;
+  failure.unasked = unasked_;
+  failure.first_bytes = first_bytes_;
   curl_off_t total_us = 0;
   curl_easy_getinfo(easy_, CURLINFO_TOTAL_TIME_T, &total_us);
-  const double seconds = static_cast<double>(total_us) / 1e6;
-  if (began_request()) {
-    return absl::StrFormat(
-        "%s was connected, but its answer was not whole after %.1f s; let the receiver answer "
-        "before it works, or raise the webhook's timeout",
-        target_->host_and_port, seconds);
-  }
-  if (opened_connection()) {
-    return absl::StrFormat(
-        "%s was connected, but the TLS handshake was not over after %.1f s; check that the port of "
-        "the URL is one that speaks https",
-        target_->host_and_port, seconds);
-  }
-  return absl::StrFormat(
-      "no connection to %s within %.1f s; check the host and port of the URL, and the firewalls "
-      "on the way",
-      target_->host_and_port, seconds);
+  failure.seconds = static_cast<double>(total_us) / 1e6;
+  return postrider::Explain(failure, sentence);
 }
 
 }  // namespace postrider

@@ -1,10 +1,13 @@
 #pragma once
 
 #include <curl/curl.h>
+#include <openssl/types.h>
+#include <sys/socket.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,46 +15,12 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "src/http/address_policy.h"
-#include "src/http/target_addresses.h"
+#include "src/http/answer_head.h"
+#include "src/http/connection_table.h"
+#include "src/http/curl_target.h"
 #include "src/http/transport.h"
 
 namespace postrider {
-
-struct CurlUrlDeleter {
-  void operator()(CURLU* url) const { curl_url_cleanup(url); }
-};
-
-// What libcurl needs to know of a target, made once for it.
-struct CurlTarget {
-  explicit CurlTarget(std::shared_ptr<const HttpTarget> target);
-
-  // Holds the strings that the nodes point to.
-  const std::shared_ptr<const HttpTarget> target;
-  // Its URL, taken apart once; libcurl would do it for every request.
-  std::unique_ptr<CURLU, CurlUrlDeleter> url;
-  // Without brackets. Empty when the URL has none.
-  std::string host;
-  std::string host_and_port;
-  size_t host_hash = 0;
-  bool https = false;
-  // The static headers as a list; the last node ends it. Null without any.
-  curl_slist* headers = nullptr;
-  // Which of libcurl's own headers must be suppressed because nobody asked for them.
-  bool gives_content_type = false;
-  bool gives_accept = false;
-
-  uint16_t port = 0;
-  // Where requests may go; null before it is known.
-  std::shared_ptr<const AddressList> addresses;
-  // Which of them answered last.
-  IpAddress preferred;
-  // Until when `addresses` hold (Clock::Monotonic).
-  absl::Duration addresses_until = -absl::InfiniteDuration();
-
- private:
-  std::vector<std::string> lines_;
-  std::vector<curl_slist> nodes_;
-};
 
 // Hears of libcurl's sockets. It must not rely on OnSocketClosed for every one: libcurl 7.88.1
 // closes a socket that was never connected without its callback (lib/cf-socket.c, cf_socket_close).
@@ -63,16 +32,28 @@ class CurlSocketOwner {
   virtual void OnSocketOpened(int fd, void* owner) = 0;
   // Before it is closed.
   virtual void OnSocketClosed(int fd) = 0;
+
+  // Those that requests have gone over.
+  ConnectionTable& connections() { return connections_; }
+
+ private:
+  ConnectionTable connections_;
 };
 
 // One easy handle with all that a transfer needs beside it; used again and again, so that a request
 // to the same target sets nothing but what is new.
 //
+// No byte counts as an answer that its sender wrote before it had the request. Before a request is
+// written, whatever lies ready on the connection ends the transfer, and the connection with it. The
+// first line of an answer counts only when the peer has acknowledged some of the request by then:
+// TCP does that with every segment that it sends. And what comes behind an answer ends the
+// connection, whether libcurl has read it together with the answer or not.
+//
 // Owned by one thread. Not movable: libcurl knows its address.
 class CurlHandle {
  public:
-  // Policy and sockets' owner must outlive it, and its connections. `owner` is what
-  // CURLINFO_PRIVATE gives back.
+  // Policy and sockets' owner must outlive it, and its connections. All handles that share
+  // connections have the same one. `owner` is what CURLINFO_PRIVATE gives back.
   CurlHandle(const AddressPolicy& policy, const std::string& ca_file,
              absl::Duration connect_timeout, CurlSocketOwner& sockets, void* owner);
   ~CurlHandle();
@@ -94,8 +75,12 @@ class CurlHandle {
   // Lets go of request and body.
   void Clear();
 
-  // libcurl says that a reused connection was dead before anything came back.
+  // The connection had been used before, and no answer to this request came over it: it was dead,
+  // or something came that nobody had asked for, such as the 408 of a server that has waited long
+  // enough. So the request may be sent once more, and no attempt was made.
   bool WasStale(CURLcode code) const;
+  // That was because something came that nobody had asked for.
+  bool got_unasked() const { return unasked_; }
   // No connection came about, so another address may be tried.
   bool FailedToConnect(CURLcode code) const;
   bool opened_connection() const;
@@ -115,11 +100,19 @@ class CurlHandle {
   void Set(CURLoption option, T value);
   void SetForGood(const std::string& ca_file, absl::Duration connect_timeout);
   void CloseGivenSocket();
+  void SetVerbose(bool verbose);
+  void SetForbidReuse(bool forbid);
   void BuildHeaders();
   void AddHeaderNode(const std::string& name, const std::string& value);
-  void TakeHeaderLine(absl::string_view line);
-  std::string Explain(CURLcode code, TransferError* error) const;
-  std::string ExplainTimeout() const;
+  // Whether the request may go out over this connection.
+  bool MayWrite(const ConnectionTable::Ends& ends);
+  // Whether what comes now can be the answer. Asked for all of it, it looks once.
+  bool IsAnswer();
+  // The one of `opened_` that has this local port; -1 when none has.
+  int TakeOpened(int local_port);
+  SSL* Tls() const;
+  void TakeSentHeaders(absl::string_view text);
+  TransferError Explain(CURLcode code, std::string* sentence) const;
 
   const AddressPolicy& policy_;
   CurlSocketOwner& sockets_;
@@ -136,20 +129,38 @@ class CurlHandle {
   std::string connect_to_;
   curl_slist connect_to_node_{};
   bool fresh_ = false;
-  bool capturing_ = false;
+  bool verbose_ = false;
+  bool forbids_reuse_ = false;
   // As set last; never zero, which libcurl would take for no limit.
   absl::Duration time_left_ = -absl::InfiniteDuration();
 
+  // The connection that the request goes over; -1 as long as libcurl has not named it.
+  int fd_ = -1;
+  // Opened for this transfer, and not named by libcurl yet.
+  std::vector<int> opened_;
+  bool unasked_ = false;
+  // The alert by which the peer ended TLS before the request was written.
+  std::string tls_alert_;
+
   // The answer as far as it has come.
+  bool answer_began_ = false;
   TransferResult result_;
+  AnswerHead head_;
   size_t body_bytes_ = 0;
   size_t header_bytes_ = 0;
-  bool body_stopped_ = false;
+  // Where the body ends, when libcurl does not see it.
+  std::optional<uint64_t> body_length_;
+  // All of the answer that is wanted has come, though libcurl would go on.
+  bool stopped_ = false;
   bool headers_too_large_ = false;
+  // The beginning of what came instead of HTTP.
+  std::string first_bytes_;
   // Why the policy refused; OK when it did not.
   absl::Status refusal_;
-  // Why no socket could be opened; 0 when one could.
+  // Why no socket could be opened; 0 when one could. And where to the last one went.
   int open_errno_ = 0;
+  sockaddr_storage address_{};
+  socklen_t address_size_ = 0;
   // A socket that libcurl shall have instead of opening one; -1: none.
   int given_socket_ = -1;
   // The last address that passed, so that a reused connection costs one comparison.

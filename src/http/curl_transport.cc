@@ -406,7 +406,8 @@ void CurlTransport::OnDone(Transfer* transfer, CURLcode code) {
   } else if (transfer->handle.began_request()) {
     metrics_.connections_reused.Add();
   }
-  if (code != CURLE_OK && TryAgain(transfer, code)) return;
+  if (transfer->handle.got_unasked()) metrics_.unasked.Add();
+  if ((code != CURLE_OK || transfer->handle.WasStale(code)) && TryAgain(transfer, code)) return;
   if (code == CURLE_OK && transfer->addresses != nullptr) {
     CurlTarget& target = *transfer->handle.shared_target();
     target.preferred = (*transfer->addresses)[transfer->address].ip;

@@ -29,8 +29,11 @@ struct CurlTransportOptions {
 struct TransportMetrics {
   Counter connections_opened;
   Counter connections_reused;
-  // Requests sent once more because the reused connection was dead.
+  // Requests sent once more because the reused connection was dead, or something had come over it
+  // that nobody had asked for.
   Counter stale_resends;
+  // Connections given up because something came that nobody had asked for.
+  Counter unasked;
   // Connections to another address than the first, since that one was not connected in time.
   Counter address_fallbacks;
   Counter blocked;

@@ -1,5 +1,7 @@
 #include "src/http/curl_handle.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <memory>
@@ -98,6 +100,60 @@ TEST_F(CurlHandleTest, AReusedConnectionThatHangsIsNotAFailureToConnect) {
   EXPECT_FALSE(handle->WasStale(code));
   EXPECT_THAT(handle->Finish(code).message, HasSubstr("was connected, but its answer"));
   EXPECT_EQ(sink_.connection_count(), 1u);
+}
+
+// ---- What this process lacks
+
+// Its socket is bound to an end that another connection to the same receiver has.
+class TakenPort final : public CurlSocketOwner {
+ public:
+  explicit TakenPort(int port) : other_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    // Of an address that nobody else connects from.
+    taken_.sin_family = AF_INET;
+    taken_.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (getpid() << 1));
+    BindTo(other_);
+    socklen_t size = sizeof taken_;
+    EXPECT_EQ(getsockname(other_, reinterpret_cast<sockaddr*>(&taken_), &size), 0);
+    sockaddr_in receiver{};
+    receiver.sin_family = AF_INET;
+    receiver.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    receiver.sin_port = htons(static_cast<uint16_t>(port));
+    EXPECT_EQ(connect(other_, reinterpret_cast<sockaddr*>(&receiver), sizeof receiver), 0);
+  }
+  ~TakenPort() override { close(other_); }
+
+  void OnSocketOpened(int fd, void*) override { BindTo(fd); }
+  void OnSocketClosed(int) override {}
+
+ private:
+  void BindTo(int fd) const {
+    const int on = 1;
+    EXPECT_EQ(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on), 0);
+    EXPECT_EQ(bind(fd, reinterpret_cast<const sockaddr*>(&taken_), sizeof taken_), 0);
+  }
+
+  const int other_;
+  sockaddr_in taken_{};
+};
+
+TEST_F(CurlHandleTest, WantOfLocalPortsIsNotTheReceiversFault) {
+  TakenPort taken(sink_.port());
+  CurlHandle handle(open_, "", absl::Seconds(30), taken, nullptr);
+  Prepare(handle);
+  const CURLcode code = curl_easy_perform(handle.easy());
+  EXPECT_EQ(code, CURLE_COULDNT_CONNECT);
+  const TransferResult result = handle.Finish(code);
+  EXPECT_EQ(result.error, TransferError::kNoResources) << result.message;
+  EXPECT_THAT(result.message, HasSubstr("no local port left"));
+}
+
+TEST_F(CurlHandleTest, WantOfMemoryIsNotTheReceiversFault) {
+  const std::unique_ptr<CurlHandle> handle = Handle(open_);
+  Prepare(*handle);
+  // As when libcurl cannot make what it needs to connect.
+  const TransferResult result = handle->Finish(CURLE_OUT_OF_MEMORY);
+  EXPECT_EQ(result.error, TransferError::kNoResources);
+  EXPECT_THAT(result.message, HasSubstr("short of memory"));
 }
 
 // ---- Targets

@@ -1,17 +1,18 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <openssl/ssl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cstdio>
-#include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/http/pem_file.h"
+#include "tests/http/scripted_receiver.h"
 #include "tests/http/tls_server.h"
 #include "tests/http/transport_harness.h"
 #include "tests/support/black_hole.h"
@@ -22,25 +23,6 @@ namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
-
-// A PEM file of the test's own, removed with it.
-class PemFile {
- public:
-  explicit PemFile(const std::string& content) : path_(testing::TempDir() + "/pem-XXXXXX") {
-    const int fd = mkstemp(path_.data());
-    if (fd < 0) std::abort();
-    close(fd);
-    std::ofstream(path_) << content;
-  }
-  ~PemFile() { std::remove(path_.c_str()); }
-  PemFile(const PemFile&) = delete;
-  PemFile& operator=(const PemFile&) = delete;
-
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // Takes connections, as far as the kernel does by itself, and never says anything.
 class SilentListener {
@@ -144,13 +126,103 @@ TEST(CurlTransportTlsTest, AuthoritiesThatCannotBeReadAreNamed) {
                                     HasSubstr("give the server a readable")));
 }
 
-TEST(CurlTransportTlsTest, AServerThatExpectsTlsIsNoHttpServer) {
-  TlsServer server("127.0.0.1");
+TEST(CurlTransportTlsTest, HttpToAPortOfTlsSaysSo) {
+  // Most say so by an alert.
+  ScriptedReceiver alerts([](ScriptedReceiver::Connection& connection) {
+    connection.ReadSome();
+    connection.Write(std::string("\x15\x03\x01\x00\x02\x02\x46", 7));
+  });
   TransportHarness h;
-  const TransferResult result = h.Send(absl::StrCat("http://127.0.0.1:", server.port(), "/"));
-  EXPECT_NE(result.error, TransferError::kNone);
+  TransferResult result = h.Send(alerts.Url());
+  EXPECT_EQ(result.error, TransferError::kBadAnswer) << result.message;
   EXPECT_EQ(result.http_status, 0);
+  EXPECT_THAT(result.message, AllOf(HasSubstr(absl::StrCat("127.0.0.1:", alerts.port(),
+                                                           " speaks TLS at this port")),
+                                    HasSubstr("write https:// in the URL")));
+  // OpenSSL's say nothing.
+  TlsServer server("127.0.0.1");
+  result = h.Send(absl::StrCat("http://127.0.0.1:", server.port(), "/"));
+  EXPECT_EQ(result.error, TransferError::kConnectionLost) << result.message;
+  EXPECT_THAT(result.message,
+              HasSubstr("write https:// in the URL if it speaks TLS at this port"));
   EXPECT_EQ(server.request_count(), 0);
+}
+
+TEST(CurlTransportTlsTest, HttpsToAPortOfPlainHttpSaysSo) {
+  ScriptedReceiver plain([](ScriptedReceiver::Connection& connection) {
+    connection.ReadSome();
+    connection.Write("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+  });
+  TransportHarness h;
+  const TransferResult result = h.Send(absl::StrCat("https://127.0.0.1:", plain.port(), "/"));
+  EXPECT_EQ(result.error, TransferError::kTls) << result.message;
+  EXPECT_THAT(result.message, AllOf(HasSubstr("what it speaks at this port is not TLS"),
+                                    HasSubstr("write http:// in the URL")));
+
+  // Some just end the connection.
+  ScriptedReceiver silent([](ScriptedReceiver::Connection& connection) { connection.ReadSome(); });
+  const TransferResult ended = h.Send(absl::StrCat("https://127.0.0.1:", silent.port(), "/"));
+  EXPECT_EQ(ended.error, TransferError::kTls) << ended.message;
+  EXPECT_THAT(ended.message, HasSubstr("write http:// in the URL if it does not speak TLS"));
+}
+
+TEST(CurlTransportTlsTest, AReceiverThatWantsAClientCertificateSaysSo) {
+  for (const int version : {TLS1_2_VERSION, TLS1_3_VERSION}) {
+    const Certificate certificate("127.0.0.1");
+    const PemFile ca(certificate.pem());
+    ScriptedReceiver::Tls tls{&certificate, version};
+    tls.wants_client_certificate = true;
+    ScriptedReceiver receiver([](ScriptedReceiver::Connection&) {}, tls);
+    TransportHarness h(Trusting(ca.path()));
+    for (int i = 0; i < 10; ++i) {
+      const TransferResult result = h.Send(receiver.Url());
+      EXPECT_EQ(result.error, TransferError::kTls) << result.message;
+      EXPECT_EQ(result.http_status, 0);
+      EXPECT_THAT(result.message, HasSubstr("wants a client certificate"));
+    }
+    EXPECT_EQ(h.metrics.stale_resends.value(), 0u);
+  }
+}
+
+TEST(CurlTransportTlsTest, AServerThatSpeaksHttp2AloneSaysSo) {
+  const Certificate certificate("127.0.0.1");
+  const PemFile ca(certificate.pem());
+  ScriptedReceiver::Tls tls{&certificate, TLS1_3_VERSION};
+  tls.http2_only = true;
+  ScriptedReceiver refuses([](ScriptedReceiver::Connection&) {}, tls);
+  // It does not ask what the client offers, and begins as HTTP/2 does.
+  const auto settings = [](ScriptedReceiver::Connection& connection) {
+    connection.ReadSome();
+    connection.Write(std::string("\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64", 15));
+  };
+  ScriptedReceiver insists(settings, {&certificate, TLS1_3_VERSION});
+  ScriptedReceiver plain(settings);
+  TransportHarness h(Trusting(ca.path()));
+  for (const std::string& url : {refuses.Url(), insists.Url(), plain.Url()}) {
+    const TransferResult result = h.Send(url);
+    EXPECT_EQ(result.error,
+              url == refuses.Url() ? TransferError::kTls : TransferError::kBadAnswer);
+    EXPECT_THAT(result.message, HasSubstr("speaks HTTP/2 alone, and Postrider speaks HTTP/1.1"));
+  }
+}
+
+TEST(CurlTransportTlsTest, WantOfADescriptorForTheAuthoritiesIsNotTheReceiversFault) {
+  TlsServer server("127.0.0.1");
+  const PemFile ca(server.certificate());
+  TransportHarness h(Trusting(ca.path()));
+  // The lowest number that is free: what the connection gets, and nothing else.
+  const int next = dup(0);
+  ASSERT_GE(next, 0);
+  close(next);
+  rlimit limit{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  const rlimit one_more{static_cast<rlim_t>(next) + 1, limit.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &one_more), 0);
+  const TransferResult refused = h.Send(UrlOf("127.0.0.1", server));
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(refused.error, TransferError::kNoResources) << refused.message;
+  EXPECT_THAT(refused.message, HasSubstr("open files"));
+  EXPECT_EQ(h.Send(UrlOf("127.0.0.1", server)).http_status, 200);
 }
 
 TEST(CurlTransportTlsTest, AHandshakeThatDoesNotEndRunsIntoTheTimeout) {

@@ -94,7 +94,7 @@ void AddPumpMetrics(const PumpMetrics& metrics, int pump, MetricsPage* page) {
   counter("page_failures_total", "Reads of owed deliveries that failed and are made again.",
           metrics.engine.page_failures);
   counter("attempts_postponed_total",
-          "Attempts that could not begin since no socket could be opened.",
+          "Attempts that could not be made for want of sockets, ports or memory of this server's.",
           metrics.engine.attempts_postponed);
   counter("outcome_failures_total", "Batches of outcomes that could not be recorded at once.",
           metrics.engine.outcome_failures);
@@ -119,8 +119,12 @@ void AddPumpMetrics(const PumpMetrics& metrics, int pump, MetricsPage* page) {
           metrics.transport.connections_reused);
   counter("requests_handed_over_total", "Requests that another pump was given to send.",
           metrics.handed_over);
-  counter("stale_resends_total", "Requests sent again because a kept connection was dead.",
+  counter("stale_resends_total",
+          "Requests sent again because a kept connection was dead, or had said something unasked.",
           metrics.transport.stale_resends);
+  counter("unasked_answers_total",
+          "Connections given up because something came over them that nobody had asked for.",
+          metrics.transport.unasked);
   counter("blocked_total", "Requests refused by the address policy.", metrics.transport.blocked);
   counter("resolve_failures_total", "Requests whose receiver has no address.",
           metrics.transport.resolve_failures);

@@ -149,6 +149,10 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
           "Publishes are refused when the outbox has grown to this");
   AddSize("--min-free-bytes", &config_.min_free_bytes, "256MiB",
           "Publishes are refused when the disk has less room than this");
+  AddSize("--max-attempt-bytes", &config_.max_attempt_bytes, "2GiB",
+          "What the records of failed attempts may take: the oldest answers go first");
+  AddSize("--max-tenant-attempt-bytes", &config_.max_tenant_attempt_bytes, "1GiB",
+          "What those of one tenant may take");
   AddSize("--max-queue-bytes", &config_.max_queue_bytes, "64MiB",
           "What may wait for the disk, and what the pumps hold in all of what is owed");
   AddDuration("--retention", &config_.retention, "168h",

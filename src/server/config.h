@@ -27,6 +27,8 @@ struct ServerConfig {
   uint64_t max_notification_bytes = uint64_t{256} << 10;
   uint64_t max_outbox_bytes = uint64_t{16} << 30;
   uint64_t min_free_bytes = uint64_t{256} << 20;
+  uint64_t max_attempt_bytes = uint64_t{2} << 30;
+  uint64_t max_tenant_attempt_bytes = uint64_t{1} << 30;
   uint64_t max_queue_bytes = uint64_t{64} << 20;
   absl::Duration retention = absl::Hours(7 * 24);
   int pump_threads = 1;

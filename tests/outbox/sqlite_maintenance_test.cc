@@ -2,8 +2,8 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "src/outbox/sqlite/attempt_rows.h"
 #include "src/outbox/sqlite/database.h"
-#include "src/outbox/sqlite/delivery_rows.h"
 #include "src/outbox/sqlite/delivery_spans.h"
 #include "src/outbox/sqlite/read_session.h"
 #include "src/outbox/sqlite/sqlite_outbox.h"
@@ -244,15 +244,15 @@ TEST_F(SqliteMaintenanceTest, AttemptsThatAreKeptAreBounded) {
   const auto hook = PutWebhook(*outbox_, "hook");
   ASSERT_TRUE(PublishOne(*outbox_).ok());
   OwedDelivery owed = ReadOwed(*outbox_, hook->id)->rows.at(0);
-  for (int i = 0; i < DeliveryTable::kMaxAttemptsKept + 20; ++i) {
+  for (int i = 0; i < AttemptTable::kMaxKept + 20; ++i) {
     AttemptOutcome outcome = OutcomeOf(owed, DeliveryState::kPending, clock_.Now());
     outcome.next_due = clock_.Now();
     ASSERT_TRUE(RecordAll(*outbox_, {{outcome}, {}}).ok());
     ++owed.attempts;
   }
   const auto delivery = GetDelivery(*outbox_, owed.id);
-  EXPECT_EQ(delivery->delivery.attempts, DeliveryTable::kMaxAttemptsKept + 20);
-  ASSERT_EQ(delivery->attempts.size(), size_t{DeliveryTable::kMaxAttemptsKept});
+  EXPECT_EQ(delivery->delivery.attempts, AttemptTable::kMaxKept + 20);
+  ASSERT_EQ(delivery->attempts.size(), size_t{AttemptTable::kMaxKept});
   EXPECT_EQ(delivery->attempts.front().number, 21);
   EXPECT_EQ(delivery->delivery.last_error, "the receiver answered 503");
 }

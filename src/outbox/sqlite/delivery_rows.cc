@@ -93,9 +93,10 @@ absl::StatusOr<std::vector<Attempt>> DeliveryReader::Attempts(const DeliveryRow&
 
 // ---- DeliveryTable
 
-absl::StatusOr<DeliveryTable> DeliveryTable::Create(Database& db) {
+absl::StatusOr<DeliveryTable> DeliveryTable::Create(Database& db, AttemptTable* attempts) {
   DeliveryTable t;
   t.db_ = &db;
+  t.attempts_ = attempts;
   ASSIGN_OR_RETURN(t.reader_, DeliveryReader::Create(db));
   // The hot one: a delivery that succeeds at once costs this and no attempt row.
   ASSIGN_OR_RETURN(t.succeed_,
@@ -112,12 +113,6 @@ absl::StatusOr<DeliveryTable> DeliveryTable::Create(Database& db) {
                    db.Prepare("UPDATE delivery SET state = ?2, attempts = max(attempts, ?3),"
                               " end_us = ?4, last_http_status = ?5, end_reason = ?6, success_start_us = NULL,"
                               " success_latency_us = NULL WHERE id = ?1"));
-  ASSIGN_OR_RETURN(t.insert_attempt_,
-                   db.Prepare("INSERT OR REPLACE INTO attempt (delivery_id, number, start_us,"
-                              " latency_us, http_status, error, response_body)"
-                              " VALUES (?, ?, ?, ?, ?, ?, ?)"));
-  ASSIGN_OR_RETURN(t.prune_attempts_,
-                   db.Prepare("DELETE FROM attempt WHERE delivery_id = ? AND number <= ?"));
   ASSIGN_OR_RETURN(t.retry_,
                    db.Prepare("UPDATE delivery SET state = 0, due_us = ?2, budget_attempts = ?3,"
                               " budget_start_us = ?4, end_us = NULL, end_reason = 0 WHERE id = ?1"));
@@ -148,9 +143,9 @@ absl::Status DeliveryTable::RecordFailure(const AttemptOutcome& outcome, absl::T
              ToMicros(pending ? outcome.next_due : now), outcome.end_reason);
   RETURN_IF_ERROR(fail_.Run());
   if (db_->Changes() == 0) return RecordLate(outcome, now);
-  return InsertAttempt(outcome.delivery,
-                       {outcome.number, outcome.start, outcome.latency, outcome.http_status,
-                        outcome.error, outcome.response_body});
+  return attempts_->Insert(outcome.webhook, outcome.delivery,
+                           {outcome.number, outcome.start, outcome.latency, outcome.http_status,
+                            outcome.error, outcome.response_body});
 }
 
 // The delivery is gone, or no longer pending (cancelled meanwhile, or delivered by another
@@ -158,25 +153,18 @@ absl::Status DeliveryTable::RecordFailure(const AttemptOutcome& outcome, absl::T
 absl::Status DeliveryTable::RecordLate(const AttemptOutcome& outcome, absl::Time now) {
   ASSIGN_OR_RETURN(const std::optional<DeliveryRow> row, reader_.Find(outcome.delivery));
   if (!row) return absl::OkStatus();
-  if (row->success) RETURN_IF_ERROR(InsertAttempt(outcome.delivery, *row->success));
+  const WebhookId webhook = row->delivery.webhook;
+  if (row->success) RETURN_IF_ERROR(attempts_->Insert(webhook, outcome.delivery, *row->success));
   RETURN_IF_ERROR(
-      InsertAttempt(outcome.delivery, {outcome.number, outcome.start, outcome.latency,
-                                       outcome.http_status, outcome.error, outcome.response_body}));
+      attempts_->Insert(webhook, outcome.delivery,
+                        {outcome.number, outcome.start, outcome.latency, outcome.http_status,
+                         outcome.error, outcome.response_body}));
   const bool delivered = outcome.next_state == DeliveryState::kDelivered;
   late_.Bind(outcome.delivery, delivered ? DeliveryState::kDelivered : row->delivery.state,
              outcome.number, ToMicros(delivered ? now : row->delivery.end_time),
              outcome.http_status,
              delivered ? EndReason::kNone : row->delivery.end_reason);
   return late_.Run();
-}
-
-absl::Status DeliveryTable::InsertAttempt(DeliveryId id, const Attempt& attempt) {
-  insert_attempt_.Bind(id, attempt.number, ToMicros(attempt.start), ToMicros(attempt.latency),
-                       attempt.http_status, attempt.error, BlobView{attempt.response_body});
-  RETURN_IF_ERROR(insert_attempt_.Run());
-  if (attempt.number <= kMaxAttemptsKept) return absl::OkStatus();
-  prune_attempts_.Bind(id, attempt.number - kMaxAttemptsKept);
-  return prune_attempts_.Run();
 }
 
 absl::Status DeliveryTable::Retry(const std::string& tenant, DeliveryId id, absl::Time now,

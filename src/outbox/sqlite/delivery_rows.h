@@ -6,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "src/outbox/sqlite/attempt_rows.h"
 #include "src/outbox/sqlite/database.h"
 #include "src/outbox/sqlite/effects.h"
 #include "src/outbox/types.h"
@@ -41,10 +42,8 @@ class DeliveryReader {
 // transaction. A returned status is the database's unless said otherwise.
 class DeliveryTable {
  public:
-  // Failed attempts that are kept of one delivery: the last ones.
-  static constexpr int kMaxAttemptsKept = 100;
-
-  static absl::StatusOr<DeliveryTable> Create(Database& db);
+  // `attempts` must outlive it.
+  static absl::StatusOr<DeliveryTable> Create(Database& db, AttemptTable* attempts);
 
   absl::Status Record(const AttemptOutcome& outcome, absl::Time now);
   // `result`: what Outbox::RetryDelivery answers.
@@ -55,15 +54,13 @@ class DeliveryTable {
   absl::Status RecordSuccess(const AttemptOutcome& outcome, absl::Time now);
   absl::Status RecordFailure(const AttemptOutcome& outcome, absl::Time now);
   absl::Status RecordLate(const AttemptOutcome& outcome, absl::Time now);
-  absl::Status InsertAttempt(DeliveryId id, const Attempt& attempt);
 
   Database* db_ = nullptr;
+  AttemptTable* attempts_ = nullptr;
   DeliveryReader reader_;
   Statement succeed_;
   Statement fail_;
   Statement late_;
-  Statement insert_attempt_;
-  Statement prune_attempts_;
   Statement retry_;
   Statement body_;
 };

@@ -23,9 +23,11 @@ constexpr int64_t kShrinkUntil = 8;
 
 }  // namespace
 
-absl::StatusOr<Janitor> Janitor::Create(Database& db, absl::Duration retention) {
+absl::StatusOr<Janitor> Janitor::Create(Database& db, absl::Duration retention,
+                                        AttemptTable* attempts) {
   Janitor j;
   j.db_ = &db;
+  j.attempts_ = attempts;
   j.retention_ = retention;
   ASSIGN_OR_RETURN(
       j.cancel_,
@@ -73,7 +75,8 @@ absl::StatusOr<Janitor> Janitor::Create(Database& db, absl::Duration retention) 
 }
 
 bool Janitor::Due(absl::Duration monotonic) const {
-  return !state_.cancelling.empty() || state_.forgetting_spans || state_.shrinking ||
+  return !state_.cancelling.empty() || state_.forgetting_spans || state_.forgetting_attempts ||
+         state_.shrinking ||
          spans_.Due() || owed_sweep_.Due(monotonic) || monotonic >= state_.next_sweep;
 }
 
@@ -110,6 +113,8 @@ absl::StatusOr<Janitor::Slice> Janitor::Run(absl::Time now, absl::Duration monot
     }
   } else if (state_.forgetting_spans) {
     ASSIGN_OR_RETURN(state_.forgetting_spans, spans_.ForgetOld(old));
+  } else if (state_.forgetting_attempts) {
+    ASSIGN_OR_RETURN(state_.forgetting_attempts, attempts_->ForgetGone());
   } else if (state_.shrinking) {
     RETURN_IF_ERROR(Shrink());
   }
@@ -173,6 +178,7 @@ absl::Status Janitor::EndSweep(absl::Time now, absl::Duration monotonic) {
   state_.cursor = 0;
   state_.next_sweep = monotonic + kSweepInterval;
   state_.forgetting_spans = true;
+  state_.forgetting_attempts = true;
   int64_t oldest = std::numeric_limits<int64_t>::max();
   const ResetOnExit reset(oldest_delivery_);
   ASSIGN_OR_RETURN(const bool has_row, oldest_delivery_.Next());

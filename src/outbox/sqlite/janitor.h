@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "src/base/ids.h"
+#include "src/outbox/sqlite/attempt_rows.h"
 #include "src/outbox/sqlite/database.h"
 #include "src/outbox/sqlite/delivery_spans.h"
 #include "src/outbox/sqlite/owed_sweep.h"
@@ -22,7 +23,9 @@ class Janitor {
  public:
   static constexpr int kSliceRows = 500;
 
-  static absl::StatusOr<Janitor> Create(Database& db, absl::Duration retention);
+  // `attempts` must outlive it.
+  static absl::StatusOr<Janitor> Create(Database& db, absl::Duration retention,
+                                        AttemptTable* attempts);
 
   // What is owed to the webhook is to be cancelled. Taken back by Rollback.
   void CancelOwed(WebhookId id) {
@@ -62,6 +65,8 @@ class Janitor {
     absl::Duration next_sweep = -absl::InfiniteDuration();
     // The spans that are older than the retention are looked through.
     bool forgetting_spans = false;
+    // What attempts that were deleted have taken is given back.
+    bool forgetting_attempts = false;
     // Free pages are given back until few are left.
     bool shrinking = false;
   };
@@ -77,6 +82,7 @@ class Janitor {
   absl::Status Shrink();
 
   Database* db_ = nullptr;
+  AttemptTable* attempts_ = nullptr;
   absl::Duration retention_;
   State state_;
   // As of the last commit; counts while `dirty_`.

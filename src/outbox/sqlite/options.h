@@ -45,6 +45,9 @@ struct SqliteOutboxOptions {
   absl::Duration idle_interval = absl::Seconds(1);
   // Called on the writer's thread, rarely; must be quick. May be empty. With the log's bytes.
   std::function<void(OutboxNotice, int64_t)> on_notice;
+  // What the records of failed attempts may take, in all and of one tenant.
+  int64_t max_attempt_bytes = int64_t{2} << 30;
+  int64_t max_tenant_attempt_bytes = int64_t{1} << 30;
   // A registered SQLite VFS; empty: the system's.
   std::string vfs;
 };
@@ -73,6 +76,9 @@ struct SqliteOutboxMetrics {
   // DEAD by age, since their webhook was disabled for so long.
   Counter deliveries_aged;
   Counter rows_expired;
+  // For want of room: bodies of receivers' answers, and whole records of attempts.
+  Counter attempt_bodies_removed;
+  Counter attempts_removed;
   Gauge queued_writes;
   Gauge queued_reads;
   Gauge wal_bytes;
@@ -82,6 +88,7 @@ struct SqliteOutboxMetrics {
   // Without the pages that wait to be filled again.
   Gauge used_bytes;
   Gauge disk_free_bytes;
+  Gauge attempt_bytes;
   // From the beginning of the transaction until it is on disk.
   DurationHistogram commit_latency;
   DurationHistogram checkpoint_latency;

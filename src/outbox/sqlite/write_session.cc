@@ -67,8 +67,9 @@ absl::Status WriteSession::SetUp(const SqliteOutboxOptions& options) {
   ASSIGN_OR_RETURN(webhook_reader_, WebhookReader::Create(db_));
   ASSIGN_OR_RETURN(webhooks_, WebhookTable::Create(db_));
   ASSIGN_OR_RETURN(publisher_, Publisher::Create(db_, routing_, options));
-  ASSIGN_OR_RETURN(deliveries_, DeliveryTable::Create(db_));
-  ASSIGN_OR_RETURN(janitor_, Janitor::Create(db_, options.retention));
+  ASSIGN_OR_RETURN(attempts_, AttemptTable::Create(db_, options));
+  ASSIGN_OR_RETURN(deliveries_, DeliveryTable::Create(db_, &attempts_));
+  ASSIGN_OR_RETURN(janitor_, Janitor::Create(db_, options.retention, &attempts_));
   ASSIGN_OR_RETURN(const int64_t last_version,
                    db_.Int("SELECT ifnull(max(version), 0) FROM webhook"));
   versions_ = IdSequence(last_version);
@@ -112,10 +113,12 @@ absl::Status WriteSession::LoadRoutes() {
 
 absl::Status WriteSession::Begin() { return begin_.Run(); }
 
-absl::Status WriteSession::Commit() {
+absl::Status WriteSession::Commit(bool may_grow) {
+  RETURN_IF_ERROR(attempts_.Finish(may_grow));
   RETURN_IF_ERROR(commit_.Run());
   routing_.Commit();
   publisher_.Commit();
+  attempts_.Commit();
   janitor_.Commit();
   return absl::OkStatus();
 }
@@ -124,7 +127,8 @@ absl::Status WriteSession::Rollback() {
   routing_.Rollback();
   publisher_.Rollback();
   janitor_.Rollback();
-  return db_.Rollback();
+  RETURN_IF_ERROR(db_.Rollback());
+  return attempts_.Rollback();
 }
 
 absl::Status WriteSession::ModifyWebhook(const std::string& tenant, const std::string& name,

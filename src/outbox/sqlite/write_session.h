@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "src/outbox/outbox.h"
+#include "src/outbox/sqlite/attempt_rows.h"
 #include "src/outbox/sqlite/database.h"
 #include "src/outbox/sqlite/delivery_rows.h"
 #include "src/outbox/sqlite/effects.h"
@@ -34,8 +35,9 @@ class WriteSession {
   WriteSession& operator=(const WriteSession&) = delete;
 
   absl::Status Begin();
+  // `may_grow`: there is room for new publishes, so records of attempts may take some as well.
   // After an error the transaction is still to be rolled back.
-  absl::Status Commit();
+  absl::Status Commit(bool may_grow);
   absl::Status Rollback();
 
   // ---- Inside a transaction. A returned status is the database's; what the caller is to be told
@@ -74,6 +76,7 @@ class WriteSession {
 
   // ---- At any time
 
+  AttemptTable& attempts() { return attempts_; }
   struct Size {
     int64_t file_bytes = 0;
     // Without the pages that are free to be filled again.
@@ -103,6 +106,7 @@ class WriteSession {
   WebhookReader webhook_reader_;
   WebhookTable webhooks_;
   Publisher publisher_;
+  AttemptTable attempts_;
   DeliveryTable deliveries_;
   Janitor janitor_;
   // Gives webhooks their versions, which grow even from a webhook to its successor of the same

@@ -182,7 +182,7 @@ absl::Status Writer::RunTransaction(Round* round) {
     const absl::Duration after = clock_.Monotonic();
     next_busy_slice_ = after + std::max(kMinBusyPause, kBusyShare * (after - before));
   }
-  RETURN_IF_ERROR(session_->Commit());
+  RETURN_IF_ERROR(session_->Commit(context.admission.ok()));
   return files_.CheckStoredIn();
 }
 
@@ -328,6 +328,10 @@ void Writer::Fail(const absl::Status& status) {
 }
 
 void Writer::Count(const TransactionCounts& counts) {
+  const AttemptTable::Removed removed = session_->attempts().TakeRemoved();
+  metrics_.attempt_bodies_removed.Add(removed.bodies);
+  metrics_.attempts_removed.Add(removed.attempts);
+  metrics_.attempt_bytes.Set(session_->attempts().bytes());
   metrics_.notifications_published.Add(counts.notifications);
   metrics_.notifications_duplicate.Add(counts.duplicates);
   metrics_.deliveries_created.Add(counts.deliveries);
@@ -355,7 +359,7 @@ void Writer::Idle() {
   Effects effects;
   absl::Status status = session_->Begin();
   if (status.ok()) status = Maintain(ToMicrosecond(clock_.Now()), &effects);
-  if (status.ok()) status = session_->Commit();
+  if (status.ok()) status = session_->Commit(Admission().ok());
   if (status.ok()) status = files_.CheckStoredIn();
   if (status.ok()) {
     Count(effects.counts());

@@ -78,6 +78,8 @@ SqliteOutboxOptions OutboxOptions(const ServerConfig& config) {
   options.data_directory = config.data_dir;
   options.max_bytes = static_cast<int64_t>(config.max_outbox_bytes);
   options.min_free_bytes = config.min_free_bytes;
+  options.max_attempt_bytes = static_cast<int64_t>(config.max_attempt_bytes);
+  options.max_tenant_attempt_bytes = static_cast<int64_t>(config.max_tenant_attempt_bytes);
   options.max_queued_bytes = static_cast<size_t>(config.max_queue_bytes);
   options.retention = config.retention;
   options.on_notice = LogNotice;

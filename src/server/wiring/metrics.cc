@@ -32,6 +32,11 @@ void AddOutboxMetrics(const SqliteOutboxMetrics& m, MetricsPage* page) {
           m.deliveries_cancelled);
   counter("deliveries_aged_total", "Deliveries that died of age while their webhook was disabled.",
           m.deliveries_aged);
+  counter("attempt_bodies_removed_total",
+          "Bodies of receivers' answers removed for want of room.", m.attempt_bodies_removed);
+  counter("attempts_removed_total", "Records of attempts removed for want of room.",
+          m.attempts_removed);
+  gauge("attempt_bytes", "What the records of failed attempts take.", m.attempt_bytes);
   counter("rows_expired_total", "Rows removed after the retention.", m.rows_expired);
   gauge("queued_writes", "Writes that wait for the disk.", m.queued_writes);
   gauge("queued_reads", "Reads that wait for a reader.", m.queued_reads);

@@ -18,15 +18,14 @@ RUN apt-get update \
     --shell /usr/sbin/nologin postrider \
   && install -d -o postrider -g postrider -m 0700 /var/lib/postrider
 COPY --from=build /usr/local/bin/postrider /usr/local/bin/postrider
+COPY LICENSE /usr/share/doc/postrider/copyright
 USER 10001:10001
 VOLUME /var/lib/postrider
-# What is given in the environment, `docker run` can change; flags after the image's name win over it.
-ENV POSTRIDER_DATA_DIR=/var/lib/postrider \
-    POSTRIDER_LISTEN=0.0.0.0:7411 \
-    POSTRIDER_HTTP_LISTEN=0.0.0.0:7412 \
-    POSTRIDER_INSECURE=true
 EXPOSE 7411 7412
-# There is no curl in the image, and bash can ask as well.
+# There is no curl in the image, and bash can ask as well. Whoever serves HTTP elsewhere gives
+# --health-cmd, or --no-healthcheck.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s CMD ["bash", "-c", \
-  "exec 3<>/dev/tcp/127.0.0.1/${POSTRIDER_HTTP_LISTEN##*:} && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
-ENTRYPOINT ["postrider", "serve"]
+  "exec 3<>/dev/tcp/127.0.0.1/7412 && printf 'GET /healthz HTTP/1.0\\r\\n\\r\\n' >&3 && read -r _ status _ <&3 && [[ $status == 200 ]]"]
+ENTRYPOINT ["postrider"]
+# No variables are set: they would win over a file. /var/lib/postrider is taken where it is there.
+CMD ["serve", "--listen", "0.0.0.0:7411", "--http-listen", "0.0.0.0:7412", "--insecure"]

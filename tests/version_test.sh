@@ -16,7 +16,8 @@ version=$(sed -n 's/^project(postrider VERSION \([0-9.]*\) .*/\1/p' CMakeLists.t
 [[ $("$program" --version) == "postrider $version" ]] || fail "the program is of another version"
 newest=$(grep -m1 '^## ' CHANGELOG.md)
 [[ $newest == "## [$version]"* ]] || fail "CHANGELOG.md begins with $newest, and not with $version"
-if grep -rnIF --exclude-dir=build --exclude-dir=.git --exclude=CHANGELOG.md --exclude=CMakeLists.txt \
-  --exclude-dir=node_modules -e "$version" src proto docs tools README.md Dockerfile SECURITY.md; then
+# Not a part of a longer number, such as an address.
+if grep -rnIP --exclude=CMakeLists.txt -e "(?<![0-9.])${version//./\\.}(?![0-9.])" \
+  src proto docs tools README.md Dockerfile SECURITY.md; then
   fail "the version is repeated there: take it from CMakeLists.txt"
 fi

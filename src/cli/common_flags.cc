@@ -50,7 +50,7 @@ CLI::Option* AddDurationFlag(CLI::App& command, const std::string& name,
             return ParseDurationText(text).has_value()
                        ? std::string()
                        : absl::StrCat("\"", text,
-                                      "\" is not a duration: write 250ms, 30s, 5m or 72h");
+                                      "\" is not a duration: write 250ms, 30s, 5m, 72h or 7d");
           },
           "DURATION", "duration"));
 }

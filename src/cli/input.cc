@@ -52,15 +52,6 @@ std::optional<HostAndPort> ParseHostAndPort(std::string_view text) {
   return result;
 }
 
-std::optional<absl::Duration> ParseDurationText(const std::string& text) {
-  absl::Duration duration;
-  if (text == "0" || !absl::ParseDuration(text, &duration) || duration < absl::ZeroDuration() ||
-      duration == absl::InfiniteDuration()) {
-    return std::nullopt;
-  }
-  return duration;
-}
-
 std::optional<absl::Time> ParseTimeText(const std::string& text, absl::Time now) {
   absl::Time time;
   std::string error;

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "postrider/v1/delivery_service.pb.h"
 #include "postrider/v1/webhook_service.pb.h"
+#include "src/base/durations.h"
 
 namespace postrider {
 
@@ -23,9 +24,6 @@ struct HostAndPort {
   bool IsLoopback() const;
 };
 std::optional<HostAndPort> ParseHostAndPort(std::string_view text);
-
-// `30s`, `5m`, `1h30m`: never negative, never infinite, never without a unit.
-std::optional<absl::Duration> ParseDurationText(const std::string& text);
 
 // A time as RFC 3339 has it, or a duration: so long before `now`.
 std::optional<absl::Time> ParseTimeText(const std::string& text, absl::Time now);

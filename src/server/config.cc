@@ -4,15 +4,18 @@
 
 #include <algorithm>
 #include <map>
+#include <regex>
 #include <set>
 #include <string_view>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
+#include "src/base/durations.h"
+#include "src/base/processors.h"
 #include "src/server/config_file.h"
 #include "src/server/read_file.h"
 #include "src/server/units.h"
@@ -21,6 +24,7 @@ namespace postrider {
 namespace {
 
 constexpr char kEnvironmentPrefix[] = "POSTRIDER_";
+constexpr char kDataDir[] = "/var/lib/postrider";
 // Longer drains would be cut off by any supervisor, and longer retention is a mistake of units.
 constexpr absl::Duration kMaxDrain = absl::Hours(1);
 // protobuf cannot hold more than 2 GiB, and gRPC takes 16 MiB.
@@ -63,9 +67,9 @@ std::optional<std::string> Assign(CLI::App& app, const std::string& flag,
 CLI::Validator DurationValidator() {
   return CLI::Validator(
       [](std::string& text) {
-        return ParseDurationFlag(text).has_value()
+        return ParseDurationText(text).has_value()
                    ? std::string()
-                   : absl::StrCat("\"", text, "\" is not a duration: write 30s, 5m or 72h");
+                   : absl::StrCat("\"", text, "\" is not a duration: write 30s, 5m, 72h or 7d");
       },
       "DURATION", "duration");
 }
@@ -92,11 +96,35 @@ CLI::Validator AddressValidator() {
       "HOST:PORT", "address");
 }
 
-// Kubernetes sets these for each Service in a pod's namespace, here for one that is named
-// postrider.
-bool IsServiceLink(const std::string& name) {
-  return absl::StartsWith(name, "POSTRIDER_SERVICE_") || name == "POSTRIDER_PORT" ||
-         absl::StartsWith(name, "POSTRIDER_PORT_");
+// Kubernetes sets these for each Service of a pod's namespace, under the Service's name: here for
+// one that is named postrider, or begins so. Name and value must both fit.
+bool IsServiceLink(const std::string& name, const std::string& value) {
+  static const std::regex& address = *new std::regex("(tcp|udp|sctp)://.*:[0-9]+");
+  static const std::regex& number = *new std::regex("[0-9]+");
+  static const std::regex& of_port = *new std::regex(".*_PORT_[0-9]+_(TCP|UDP|SCTP)");
+  static const std::regex& part_of_port =
+      *new std::regex(".*_PORT_[0-9]+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)");
+  static const std::regex& service_port = *new std::regex(".*_SERVICE_PORT(_[A-Z0-9_]+)?");
+  if (absl::EndsWith(name, "_SERVICE_HOST")) return true;
+  if (std::regex_match(name, service_port)) return std::regex_match(value, number);
+  if (absl::EndsWith(name, "_PORT") && std::regex_match(value, address)) return true;
+  if (std::regex_match(name, of_port)) return std::regex_match(value, address);
+  return std::regex_match(name, part_of_port);
+}
+
+// Where packages, units and the image keep the data.
+const char* DefaultDataDir() {
+  return access(kDataDir, W_OK | X_OK) == 0 ? kDataDir : "";
+}
+
+// What --help shows of a flag that says nothing itself.
+void DescribeValue(CLI::Option* option) {
+  if (option->get_expected_max() == 0 || !option->get_option_text().empty()) return;
+  const std::string type = option->get_type_name();
+  const bool number = type.find("INT") != std::string::npos;
+  const std::string shown = option->get_default_str();
+  option->option_text(
+      absl::StrCat(number ? "N" : "TEXT", shown.empty() ? "" : absl::StrCat(" [", shown, "]")));
 }
 
 Failure Usage(std::string message) { return {ExitCode::kUsage, std::move(message)}; }
@@ -109,7 +137,7 @@ int DefaultPumpThreads(int processors) {
 }
 
 ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
-  config_.pump_threads = DefaultPumpThreads(static_cast<int>(std::thread::hardware_concurrency()));
+  config_.pump_threads = DefaultPumpThreads(UsableProcessors());
   serve_ = root_.add_subcommand("serve", "Take notifications and deliver them");
   serve_->footer(std::string("Every flag can be set by an environment variable too (") +
                  "POSTRIDER_DATA_DIR for --data-dir) or by a key of the same name in the file that "
@@ -119,13 +147,18 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
   serve_->option_defaults()->always_capture_default();
   serve_->add_option("--config", config_path_, "A TOML file with the flags' names as keys")
       ->option_text("FILE");
-  serve_->add_option("--data-dir", config_.data_dir, "Where the outbox is kept (required)")
+  serve_
+      ->add_option("--data-dir", config_.data_dir,
+                   "Where the outbox is kept; required, unless /var/lib/postrider is there and "
+                   "writable")
       ->option_text("DIR");
   serve_->add_option("--listen", config_.listen, "Where gRPC is served; port 0 picks one")
+      ->option_text(absl::StrCat("HOST:PORT [", config_.listen, "]"))
       ->check(AddressValidator());
   serve_
       ->add_option("--http-listen", config_.http_listen,
                    "Where /metrics, /healthz and /readyz are served")
+      ->option_text(absl::StrCat("HOST:PORT [", config_.http_listen, "]"))
       ->check(AddressValidator());
   serve_
       ->add_option("--allow-network", config_.allow_networks,
@@ -133,7 +166,8 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
                    "link-local), as in 10.0.0.0/8; repeat it or separate by commas")
       ->delimiter(',')
       ->option_text("CIDR");
-  serve_->add_flag("--insecure", config_.insecure, "Serve gRPC without TLS beyond loopback");
+  serve_->add_flag("--insecure", config_.insecure,
+                   "Serve beyond loopback without TLS, on both addresses");
   serve_->add_option("--tls-cert", config_.tls_cert, "The certificate chain for gRPC, PEM")
       ->option_text("FILE");
   serve_->add_option("--tls-key", config_.tls_key, "Its private key, PEM")->option_text("FILE");
@@ -159,13 +193,16 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
               "How long notifications are kept, and longer while they are owed");
   serve_
       ->add_option("--pump-threads", config_.pump_threads,
-                   "Threads that deliver; by default half the cores, but two of two or three")
+                   "Threads that deliver; by default half the processors that it may use, but two of two or three")
       ->check(CLI::Range(1, kMaxPumpThreads));
   AddHttpLimits();
   serve_->add_option("--log-level", config_.log_level, "What is logged, and all above it")
+      ->option_text("debug|info|warn|error [info]")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
   serve_->add_option("--log-format", config_.log_format, "key=value lines, or JSON lines")
+      ->option_text("text|json [text]")
       ->check(CLI::IsMember({"text", "json"}));
+  for (CLI::Option* option : serve_->get_options()) DescribeValue(option);
 }
 
 void ServeFlags::AddHttpLimits() {
@@ -194,9 +231,9 @@ void ServeFlags::AddDuration(const std::string& name, absl::Duration* target,
                              const std::string& shown, const std::string& help) {
   serve_
       ->add_option_function<std::string>(
-          name, [target](const std::string& text) { *target = *ParseDurationFlag(text); }, help)
+          name, [target](const std::string& text) { *target = *ParseDurationText(text); }, help)
       ->check(DurationValidator())
-      ->type_name("")
+      ->option_text(absl::StrCat("DURATION [", shown, "]"))
       ->default_str(shown);
 }
 
@@ -206,16 +243,34 @@ void ServeFlags::AddSize(const std::string& name, uint64_t* target, const std::s
       ->add_option_function<std::string>(
           name, [target](const std::string& text) { *target = *ParseSizeFlag(text); }, help)
       ->check(SizeValidator())
-      ->type_name("")
+      ->option_text(absl::StrCat("SIZE [", shown, "]"))
       ->default_str(shown);
 }
 
 std::optional<Failure> ServeFlags::Finish(const std::vector<std::string>& environment) {
   if (std::optional<Failure> failure = ApplyEnvironment(environment)) return failure;
   if (std::optional<Failure> failure = ApplyFile()) return failure;
+  if (config_.data_dir.empty()) config_.data_dir = DefaultDataDir();
   config_.http_limits.max_header_bytes = static_cast<size_t>(http_max_header_bytes_);
   config_.http_limits.max_held_bytes = static_cast<size_t>(http_max_held_bytes_);
   return Check();
+}
+
+std::vector<Setting> ServeFlags::settings() const {
+  std::vector<Setting> settings;
+  for (const CLI::Option* option : serve_->get_options()) {
+    const std::string& flag = option->get_lnames().front();
+    if (flag == "help") continue;
+    const auto source = sources_.find(flag);
+    const bool given = option->count() > 0;
+    std::string value = given ? absl::StrJoin(option->results(), ",") : option->get_default_str();
+    if (flag == "data-dir") value = config_.data_dir;
+    if (value == "[]") value = "";
+    if (!given && option->get_expected_max() == 0) value = "false";
+    settings.push_back({flag, std::move(value),
+                        source != sources_.end() ? source->second : given ? "flag" : ""});
+  }
+  return settings;
 }
 
 std::optional<Failure> ServeFlags::ApplyEnvironment(const std::vector<std::string>& environment) {
@@ -228,8 +283,13 @@ std::optional<Failure> ServeFlags::ApplyEnvironment(const std::vector<std::strin
   for (const std::string& line : environment) {
     const size_t equals = line.find('=');
     const std::string name = line.substr(0, equals);
-    if (name.rfind(kEnvironmentPrefix, 0) != 0 || IsServiceLink(name)) continue;
+    if (name.rfind(kEnvironmentPrefix, 0) != 0) continue;
+    const std::string value = equals == std::string::npos ? "" : line.substr(equals + 1);
     const auto found = known.find(name);
+    if (found == known.end() && IsServiceLink(name, value)) {
+      passed_over_.push_back(name);
+      continue;
+    }
     if (found == known.end()) {
       return BadConfig(absl::StrCat("the environment variable ", name,
                                     " is not known: unset it, or see `postrider serve --help` for "
@@ -237,10 +297,10 @@ std::optional<Failure> ServeFlags::ApplyEnvironment(const std::vector<std::strin
     }
     const std::string& flag = found->second;
     if (own.count(flag) == 0 || serve_->count("--" + flag) > 0) continue;
-    const std::string value = equals == std::string::npos ? "" : line.substr(equals + 1);
     if (std::optional<std::string> error = Assign(*serve_, flag, {value})) {
       return BadConfig(absl::StrCat("the environment variable ", name, " is wrong: ", *error));
     }
+    sources_[flag] = name;
   }
   return std::nullopt;
 }
@@ -269,6 +329,7 @@ std::optional<Failure> ServeFlags::ApplyFile() {
     if (std::optional<std::string> error = Assign(*serve_, entry.key, entry.values)) {
       return BadConfig(absl::StrCat(where, *error));
     }
+    sources_[entry.key] = absl::StrCat(config_path_, ":", entry.line);
   }
   return std::nullopt;
 }

@@ -3,6 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -44,9 +45,16 @@ struct ServerConfig {
 // delivers a backlog (docs/performance.md). 0 stands for an unknown number.
 int DefaultPumpThreads(int processors);
 
+// One flag, and what decided its value.
+struct Setting {
+  std::string flag;
+  std::string value;
+  // "flag", the environment variable, or the file with its line; empty: nobody, so it is the default.
+  std::string source;
+};
+
 // The flags of `serve`, bound to a ServerConfig. What the command line does not set is taken from
-// the environment (POSTRIDER_DATA_DIR for --data-dir), and what that does not set from the file
-// that
+// the environment (POSTRIDER_DATA_DIR for --data-dir), and what that does not set from the file that
 // --config names, which is TOML with the flags' names as keys.
 class ServeFlags {
  public:
@@ -62,7 +70,11 @@ class ServeFlags {
   // names the flag, the variable or the key and its file. Nothing is opened but the file.
   std::optional<Failure> Finish(const std::vector<std::string>& environment);
 
-  // REQUIRES: Finish has found no failure.
+  // REQUIRES: Finish has found no failure, here and below.
+  // All flags but --config's content.
+  std::vector<Setting> settings() const;
+  // Variables that looked like Kubernetes', and were passed over.
+  const std::vector<std::string>& passed_over() const { return passed_over_; }
   const ServerConfig& config() const { return config_; }
 
  private:
@@ -79,6 +91,9 @@ class ServeFlags {
   CLI::App* serve_;
   ServerConfig config_;
   std::string config_path_;
+  // By flag; what stands on the command line is not in it.
+  std::map<std::string, std::string> sources_;
+  std::vector<std::string> passed_over_;
   uint64_t http_max_header_bytes_ = HttpServerLimits().max_header_bytes;
   uint64_t http_max_held_bytes_ = HttpServerLimits().max_held_bytes;
 };

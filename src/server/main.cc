@@ -17,7 +17,7 @@ int ServeCommand(postrider::ServeFlags& flags) {
     return static_cast<int>(failure->code);
   }
   postrider::BlockStopSignals();
-  return static_cast<int>(postrider::Serve(flags.config()));
+  return static_cast<int>(postrider::Serve(flags));
 }
 
 }  // namespace

@@ -144,6 +144,13 @@ double ResidentBytes() {
   return read == 2 ? static_cast<double>(resident) * static_cast<double>(sysconf(_SC_PAGESIZE)) : 0;
 }
 
+// The soft limit: the one that counts.
+double MaxDescriptors() {
+  rlimit limit{};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  return static_cast<double>(limit.rlim_cur);
+}
+
 double CountEntries(const char* directory) {
   std::error_code error;
   double count = 0;
@@ -165,6 +172,8 @@ void AddProcessMetrics(MetricsPage* page) {
   page->AddGaugeFunction("process_resident_memory_bytes", "Resident memory.", {}, ResidentBytes);
   page->AddGaugeFunction("process_open_fds", "Open file descriptors.", {},
                          [] { return CountEntries("/proc/self/fd"); });
+  page->AddGaugeFunction("process_max_fds", "The limit of open file descriptors.", {},
+                         MaxDescriptors);
   page->AddGaugeFunction("process_threads", "Threads.", {},
                          [] { return CountEntries("/proc/self/task"); });
 }

@@ -12,16 +12,16 @@
 #include <cstring>
 #include <iterator>
 #include <mutex>
-#include <thread>
 #include <utility>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "src/base/processors.h"
 #include "src/server/call_queue.h"
 #include "src/server/health_service.h"
 #include "src/server/logging.h"
-#include "src/server/read_file.h"
+#include "src/server/tls_certificates.h"
 
 namespace postrider {
 namespace {
@@ -61,30 +61,15 @@ void InitGrpc() {
   });
 }
 
-std::variant<std::shared_ptr<grpc::ServerCredentials>, Failure> MakeCredentials(
+std::variant<std::unique_ptr<TlsCertificates>, Failure> LoadCertificates(
     const ServerConfig& config) {
-  if (!config.tls()) return grpc::InsecureServerCredentials();
-  std::string contents[3];
-  const std::pair<const char*, const std::string*> files[3] = {
-      {"--tls-cert", &config.tls_cert},
-      {"--tls-key", &config.tls_key},
-      {"--tls-client-ca", &config.tls_client_ca}};
-  for (int i = 0; i < 3; ++i) {
-    if (files[i].second->empty()) continue;
-    absl::StatusOr<std::string> content = ReadSmallFile(*files[i].second);
-    if (!content.ok()) {
-      return Failure{ExitCode::kConfig,
-                     absl::StrCat(files[i].first, ": ", std::string(content.status().message()))};
-    }
-    contents[i] = *std::move(content);
+  if (!config.tls()) return nullptr;
+  absl::StatusOr<std::unique_ptr<TlsCertificates>> loaded =
+      TlsCertificates::Load({config.tls_cert, config.tls_key, config.tls_client_ca});
+  if (!loaded.ok()) {
+    return Failure{ExitCode::kConfig, std::string(loaded.status().message())};
   }
-  const bool ask_client = !config.tls_client_ca.empty();
-  grpc::SslServerCredentialsOptions options(
-      ask_client ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-                 : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
-  options.pem_key_cert_pairs.push_back({contents[1], contents[0]});
-  options.pem_root_certs = contents[2];
-  return grpc::SslServerCredentials(options);
+  return *std::move(loaded);
 }
 
 // Why the address cannot be listened on; empty when it can. gRPC itself does not tell.
@@ -112,14 +97,10 @@ Failure NotListening(const ServerConfig& config, const HostPort& address) {
   const std::string why = WhyNotBound(address);
   if (why.empty() && config.tls()) {
     // gRPC does not say which of them it is.
-    const std::string authority = config.tls_client_ca.empty()
-                                      ? ""
-                                      : absl::StrCat(", or --tls-client-ca ", config.tls_client_ca);
-    return {
-        ExitCode::kConfig,
-        absl::StrCat("--tls-cert ", config.tls_cert, " and --tls-key ", config.tls_key, authority,
-                     " cannot be used: see that they are PEM files, and that certificate and "
-                     "key belong together")};
+    return {ExitCode::kConfig,
+            absl::StrCat("--tls-cert ", config.tls_cert, ", --tls-key ", config.tls_key,
+                         " or --tls-client-ca ", config.tls_client_ca,
+                         " cannot be used: gRPC refused it")};
   }
   return {ExitCode::kUnavailable,
           absl::StrCat("--listen ", config.listen, " cannot be listened on (",
@@ -132,14 +113,16 @@ Failure NotListening(const ServerConfig& config, const HostPort& address) {
 std::variant<std::unique_ptr<RpcServer>, Failure> RpcServer::Start(
     const ServerConfig& config, const std::vector<QueuedService*>& services) {
   InitGrpc();
-  auto credentials = MakeCredentials(config);
-  if (auto* failure = std::get_if<Failure>(&credentials)) return std::move(*failure);
+  auto loaded = LoadCertificates(config);
+  if (auto* failure = std::get_if<Failure>(&loaded)) return std::move(*failure);
+  auto certificates = std::move(std::get<std::unique_ptr<TlsCertificates>>(loaded));
+  const std::shared_ptr<grpc::ServerCredentials> credentials =
+      certificates == nullptr ? grpc::InsecureServerCredentials() : certificates->MakeCredentials();
 
   HostPort address = *ParseHostPort(config.listen);
   int port = 0;
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(address.ToString(),
-                           std::get<std::shared_ptr<grpc::ServerCredentials>>(credentials), &port);
+  builder.AddListeningPort(address.ToString(), credentials, &port);
   auto health = std::make_unique<HealthService>(
       std::vector<std::string>(std::begin(kServiceNames), std::end(kServiceNames)));
   std::vector<QueuedService*> all = services;
@@ -149,7 +132,7 @@ std::variant<std::unique_ptr<RpcServer>, Failure> RpcServer::Start(
   }
   Queues queues;
   const unsigned count =
-      std::clamp(std::thread::hardware_concurrency() / kProcessorsPerQueue, 1U, kMaxQueues);
+      std::clamp(static_cast<unsigned>(UsableProcessors()) / kProcessorsPerQueue, 1U, kMaxQueues);
   for (unsigned i = 0; i < count; ++i) {
     queues.push_back(std::make_unique<CallQueue>(builder.AddCompletionQueue()));
   }
@@ -172,13 +155,16 @@ std::variant<std::unique_ptr<RpcServer>, Failure> RpcServer::Start(
   }
   for (size_t i = 0; i < queues.size(); ++i) queues[i]->Start(absl::StrCat("grpc-queue-", i));
   address.port = port;
-  return std::unique_ptr<RpcServer>(
-      new RpcServer(std::move(health), std::move(queues), std::move(server), std::move(address)));
+  return std::unique_ptr<RpcServer>(new RpcServer(std::move(certificates), std::move(health),
+                                                  std::move(queues), std::move(server),
+                                                  std::move(address)));
 }
 
-RpcServer::RpcServer(std::unique_ptr<HealthService> health, Queues queues,
+RpcServer::RpcServer(std::unique_ptr<TlsCertificates> certificates,
+                     std::unique_ptr<HealthService> health, Queues queues,
                      std::unique_ptr<grpc::Server> server, HostPort address)
-    : health_(std::move(health)),
+    : certificates_(std::move(certificates)),
+      health_(std::move(health)),
       queues_(std::move(queues)),
       server_(std::move(server)),
       address_(std::move(address)) {}
@@ -186,6 +172,10 @@ RpcServer::RpcServer(std::unique_ptr<HealthService> health, Queues queues,
 RpcServer::~RpcServer() = default;
 
 void RpcServer::SetServing(bool serving) { health_->SetServing(serving); }
+
+absl::Status RpcServer::ReloadCertificates() {
+  return certificates_ == nullptr ? absl::OkStatus() : certificates_->Reload();
+}
 
 void RpcServer::Shutdown(absl::Duration timeout) {
   health_->EndWatches();

@@ -6,6 +6,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "src/server/config.h"
 #include "src/server/exit_codes.h"
@@ -20,6 +21,7 @@ namespace postrider {
 class CallQueue;
 class HealthService;
 class QueuedService;
+class TlsCertificates;
 
 // The listening gRPC server with reflection and the health service, which says NOT_SERVING until it
 // is told otherwise. Thread-safe, but for Shutdown.
@@ -37,6 +39,10 @@ class RpcServer {
   // What the health service says, of the whole and of each service.
   void SetServing(bool serving);
 
+  // Reads the files of TLS again, for the connections from now on. INVALID_ARGUMENT says what is
+  // wrong with them; then the old ones stay.
+  absl::Status ReloadCertificates();
+
   // Takes no more calls, waits for those under way and cancels them when the time is over. The
   // handlers must answer all the same before this returns. Idempotent.
   void Shutdown(absl::Duration timeout);
@@ -47,9 +53,11 @@ class RpcServer {
  private:
   using Queues = std::vector<std::unique_ptr<CallQueue>>;
 
-  RpcServer(std::unique_ptr<HealthService> health, Queues queues,
-            std::unique_ptr<grpc::Server> server, HostPort address);
+  RpcServer(std::unique_ptr<TlsCertificates> certificates, std::unique_ptr<HealthService> health,
+            Queues queues, std::unique_ptr<grpc::Server> server, HostPort address);
 
+  // Goes last: handshakes ask for it.
+  const std::unique_ptr<TlsCertificates> certificates_;
   const std::unique_ptr<HealthService> health_;
   const Queues queues_;
   // Goes before the queues, which serve it to its end.

@@ -17,11 +17,14 @@
 #include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "src/base/clock.h"
 #include "src/server/logging.h"
+#include "src/server/units.h"
 #include "src/server/wiring/app.h"
 
 namespace postrider {
@@ -30,11 +33,14 @@ namespace {
 // What has been broken off is recorded, if the disk does not hang.
 constexpr absl::Duration kAbandonTimeout = absl::Seconds(5);
 
-sigset_t StopSignals() {
+// Whoever signals a process and its group, or a wrapper that passes on what it gets, too, sends two
+// and means one.
+constexpr absl::Duration kOneSignal = absl::Seconds(1);
+
+sigset_t OurSignals() {
   sigset_t signals;
   sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
   return signals;
 }
 
@@ -42,7 +48,7 @@ sigset_t StopSignals() {
 class Events {
  public:
   Events() {
-    const sigset_t signals = StopSignals();
+    const sigset_t signals = OurSignals();
     signals_ = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     wake_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   }
@@ -62,8 +68,8 @@ class Events {
     [[maybe_unused]] const ssize_t written = write(wake_, &one, sizeof(one));
   }
 
-  // Waits for a signal or a Wake. True when there was a signal, which is then taken.
-  bool Wait(absl::Duration timeout) {
+  // Waits for a signal or a Wake. The signal, which is then taken; 0: there was none.
+  int Wait(absl::Duration timeout) {
     pollfd fds[2] = {{signals_, POLLIN, 0}, {wake_, POLLIN, 0}};
     const int millis =
         timeout == absl::InfiniteDuration()
@@ -73,7 +79,8 @@ class Events {
     uint64_t count = 0;
     [[maybe_unused]] const ssize_t drained = read(wake_, &count, sizeof(count));
     signalfd_siginfo info;
-    return read(signals_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info));
+    const bool taken = read(signals_, &info, sizeof(info)) == static_cast<ssize_t>(sizeof(info));
+    return taken ? static_cast<int>(info.ssi_signo) : 0;
   }
 
  private:
@@ -98,6 +105,31 @@ ExitCode Complain(const Failure& failure) {
   return failure.code;
 }
 
+// None of them is a secret: those stand in files.
+void LogSettings(const ServeFlags& flags) {
+  std::vector<std::string> defaults;
+  for (const Setting& setting : flags.settings()) {
+    if (setting.source.empty()) {
+      defaults.push_back(absl::StrCat(setting.flag, "=", setting.value));
+      continue;
+    }
+    Log(LogLevel::kInfo, "setting",
+        {{"flag", setting.flag}, {"value", setting.value}, {"from", setting.source}});
+  }
+  Log(LogLevel::kInfo, "settings by default", {{"flags", absl::StrJoin(defaults, " ")}});
+  if (!flags.passed_over().empty()) {
+    Log(LogLevel::kInfo, "variables that Kubernetes sets for a Service are passed over",
+        {{"variables", absl::StrJoin(flags.passed_over(), " ")}});
+  }
+  const ServerConfig& config = flags.config();
+  if (!config.insecure && !ParseHostPort(config.http_listen)->IsLoopback()) {
+    Log(LogLevel::kWarn,
+        "--http-listen is not a loopback address, and has neither TLS nor users: give --insecure "
+        "if that is meant",
+        {{"http_listen", config.http_listen}});
+  }
+}
+
 void PrintReady(const App& app) {
   std::printf("ready grpc=%s http=%s\n", app.grpc_address().ToString().c_str(),
               app.http_address().ToString().c_str());
@@ -107,24 +139,30 @@ void PrintReady(const App& app) {
 }
 
 // True when the disk failed.
-bool WaitForStop(const App& app, Events* events) {
+bool WaitForStop(App* app, Events* events) {
   for (;;) {
-    const bool signal = events->Wait(absl::InfiniteDuration());
-    if (app.disk_failure()) return true;
-    if (signal) return false;
+    const int signal = events->Wait(absl::InfiniteDuration());
+    if (app->disk_failure()) return true;
+    if (signal == SIGHUP) {
+      app->Reload();
+    } else if (signal != 0) {
+      return false;
+    }
   }
 }
 
-// Waits until the app is idle. False when a signal, the disk or the time ended that.
-bool WaitForIdle(const App& app, Events* events, absl::Duration timeout) {
-  const absl::Time deadline = absl::Now() + timeout;
+// Waits until the app is idle. False when a second signal, the disk or the time ended that.
+bool WaitForIdle(const App& app, Events* events, absl::Duration stop_begin,
+                 absl::Duration timeout) {
+  const absl::Duration deadline = SystemClock().Monotonic() + timeout;
   while (!app.idle()) {
-    const absl::Time now = absl::Now();
+    const absl::Duration now = SystemClock().Monotonic();
     if (now >= deadline || app.disk_failure()) return false;
-    if (events->Wait(deadline - now)) {
-      Log(LogLevel::kWarn, "second signal: requests under way are broken off");
-      return false;
-    }
+    const int signal = events->Wait(deadline - now);
+    if (signal == 0 || signal == SIGHUP) continue;
+    if (SystemClock().Monotonic() < stop_begin + kOneSignal) continue;
+    Log(LogLevel::kWarn, "second signal: requests under way are broken off");
+    return false;
   }
   return true;
 }
@@ -140,15 +178,17 @@ bool WaitForIdle(const App& app, Events* events, absl::Duration timeout) {
 }  // namespace
 
 void BlockStopSignals() {
-  const sigset_t signals = StopSignals();
+  const sigset_t signals = OurSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
   // A file that may not grow is told by the write that finds out.
   signal(SIGXFSZ, SIG_IGN);
 }
 
-ExitCode Serve(const ServerConfig& config) {
+ExitCode Serve(const ServeFlags& flags) {
+  const ServerConfig& config = flags.config();
   InitLogging(config.log_level, config.log_format == "json");
+  LogSettings(flags);
   RaiseFileLimit();
   Events events;
   if (!events.ok()) return Complain({ExitCode::kUnavailable, "no file descriptors are left"});
@@ -157,12 +197,13 @@ ExitCode Serve(const ServerConfig& config) {
   const std::unique_ptr<App> app = std::move(std::get<std::unique_ptr<App>>(started));
   PrintReady(*app);
 
-  if (WaitForStop(*app, &events)) EndAfterDiskFailure(*app);
+  if (WaitForStop(app.get(), &events)) EndAfterDiskFailure(*app);
+  const absl::Duration stop_begin = SystemClock().Monotonic();
   Log(LogLevel::kInfo, "stopping", {{"drain_timeout", absl::FormatDuration(config.drain_timeout)}});
   app->BeginDrain();
-  if (!WaitForIdle(*app, &events, config.drain_timeout)) {
+  if (!WaitForIdle(*app, &events, stop_begin, config.drain_timeout)) {
     app->Abandon();
-    if (!WaitForIdle(*app, &events, kAbandonTimeout)) {
+    if (!WaitForIdle(*app, &events, stop_begin, kAbandonTimeout)) {
       Log(LogLevel::kWarn, "stopping with outcomes that are not recorded: they are owed again");
     }
   }

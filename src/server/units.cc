@@ -15,15 +15,6 @@
 
 namespace postrider {
 
-std::optional<absl::Duration> ParseDurationFlag(std::string_view text) {
-  absl::Duration duration;
-  if (!absl::ParseDuration(absl::string_view(text.data(), text.size()), &duration)) {
-    return std::nullopt;
-  }
-  if (duration < absl::ZeroDuration() || duration == absl::InfiniteDuration()) return std::nullopt;
-  return duration;
-}
-
 std::optional<uint64_t> ParseSizeFlag(std::string_view text) {
   constexpr std::array<std::pair<std::string_view, uint64_t>, 10> kUnits = {{
       {"", 1},

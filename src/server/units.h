@@ -5,17 +5,10 @@
 #include <string>
 #include <string_view>
 
-#include "absl/time/time.h"
-
 namespace postrider {
 
-// How durations and sizes are written in flags. Each gives nothing for what it cannot read.
-
-// `30s`, `5m`, `72h`, `1h30m`, `250ms`: never negative, never infinite, never without a unit.
-std::optional<absl::Duration> ParseDurationFlag(std::string_view text);
-
 // `262144`, `256KiB`, `10MB`: bytes, or with a unit of 1000 (KB, MB, GB, TB) or 1024 (KiB, MiB,
-// GiB, TiB).
+// GiB, TiB). Nothing for what it cannot read.
 std::optional<uint64_t> ParseSizeFlag(std::string_view text);
 
 // An address and a port: `127.0.0.1:7411`, `[::1]:7411`, `localhost:0`.

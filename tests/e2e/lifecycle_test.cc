@@ -57,6 +57,19 @@ TEST(StartTest, TheReadyLineIsAllThatGoesToStandardOutput) {
   EXPECT_THAT(server.process().err(), HasSubstr("stopped"));
 }
 
+TEST(StartTest, TheLogSaysWhereEachSettingCameFrom) {
+  ServerProcess server;
+  server.flags = {"--drain-timeout", "7s"};
+  server.environment = {"POSTRIDER_RETENTION=30d", "POSTRIDER_PORT=tcp://10.0.0.1:7411"};
+  ASSERT_TRUE(server.Start());
+  EXPECT_EQ(server.Terminate(), 0);
+  const std::string err = server.process().err();
+  EXPECT_THAT(err, HasSubstr("msg=setting flag=drain-timeout value=7s from=flag"));
+  EXPECT_THAT(err, HasSubstr("msg=setting flag=retention value=30d from=POSTRIDER_RETENTION"));
+  EXPECT_THAT(err, HasSubstr("max-outbox-bytes=16GiB"));
+  EXPECT_THAT(err, HasSubstr("variables=POSTRIDER_PORT"));
+}
+
 TEST(StartTest, ASecondServerOnTheSameDirectoryIsRefusedAndTheFirstGoesOn) {
   ServerProcess server;
   ASSERT_TRUE(server.Start());
@@ -337,7 +350,53 @@ TEST(StopTest, WhileItDrainsItTakesNothingNewAndSaysSo) {
   EXPECT_TRUE(result.Get<google::rpc::RetryInfo>().has_value()) << result;
   EXPECT_EQ(api.GetWebhook("w").name(), "w");
 
-  // A second signal breaks off what the first one waits for.
+  // A second signal breaks off what the first one waits for, unless it comes at once.
+  EXPECT_TRUE(Eventually([&] {
+    server.process().Signal(SIGTERM);
+    return server.process().ended();
+  }));
+  EXPECT_EQ(server.process().WaitForEnd(), 0);
+}
+
+TEST(StopTest, TwoSignalsWithinASecondAreOne) {
+  HttpSink sink;
+  ServerProcess server;
+  server.flags = {"--drain-timeout", "60s"};
+  ASSERT_TRUE(server.Start());
+  {
+    const ApiClient api(server.grpc_address());
+    api.Configure(WebhookAt("w", sink.Url()));
+    sink.SetScript([](const SinkRequest&) {
+      SinkAnswer answer;
+      answer.delay = absl::Milliseconds(1500);
+      return answer;
+    });
+    api.Publish("{}");
+    ASSERT_TRUE(WaitForDeliveries(sink, 1));
+  }
+  // Two that the kernel keeps apart.
+  server.process().Signal(SIGINT);
+  EXPECT_EQ(server.Terminate(), 0);
+  EXPECT_THAT(server.process().err(), testing::Not(HasSubstr("second signal")));
+  ASSERT_TRUE(server.Start());
+  EXPECT_EQ(ApiClient(server.grpc_address()).ListDeliveries("w", v1::DELIVERY_STATE_DELIVERED).size(),
+            1u);
+}
+
+TEST(ReloadTest, SighupReadsCertificatesAndNameServersAgainAndEndsNothing) {
+  HttpSink sink;
+  ServerProcess server;
+  ASSERT_TRUE(server.Start());
+  const ApiClient api(server.grpc_address());
+  api.Configure(WebhookAt("w", sink.Url()));
+  server.process().Signal(SIGHUP);
+  ASSERT_TRUE(server.process().WaitForErr("reloaded: certificates"));
+  EXPECT_TRUE(Eventually([&] {
+    return testing::Value(server.Get("/metrics")->body,
+                          testing::ContainsRegex("postrider_dns_reloads_total[^\n]* [1-9]"));
+  }));
+  api.Publish("{}");
+  EXPECT_TRUE(WaitForDeliveries(sink, 1));
   EXPECT_EQ(server.Terminate(), 0);
 }
 

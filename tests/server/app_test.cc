@@ -180,7 +180,11 @@ TEST_F(AppTest, SaysThatItServes) {
   EXPECT_THAT(HttpGet(port, "/healthz"), StartsWith("HTTP/1.1 200"));
   EXPECT_THAT(HttpGet(port, "/metrics"),
               AllOf(HasSubstr("postrider_outbox_"), HasSubstr("postrider_attempts_total"),
-                    HasSubstr("postrider_grpc_in_flight"), HasSubstr("process_cpu_seconds_total")));
+                    HasSubstr("postrider_grpc_in_flight"), HasSubstr("\nprocess_max_fds "),
+                    HasSubstr("\npostrider_build_info{version=\"0."),
+                    HasSubstr("\npostrider_outbox_max_bytes 17179869184\n"),
+                    HasSubstr("\npostrider_outbox_min_free_bytes 0\n"),
+                    HasSubstr("\npostrider_http_connections 1\n"), HasSubstr("process_cpu_seconds_total")));
 }
 
 TEST_F(AppTest, WhileItDrainsItRefusesWritesAndAnswersReads) {

@@ -6,11 +6,15 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_split.h"
+#include "src/base/processors.h"
 
 namespace postrider {
 namespace {
@@ -18,6 +22,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class ConfigTest : public ::testing::Test {
  protected:
@@ -74,8 +79,7 @@ TEST_F(ConfigTest, HasDefaults) {
   EXPECT_EQ(config().http_listen, "127.0.0.1:7412");
   EXPECT_EQ(config().drain_timeout, absl::Seconds(10));
   EXPECT_EQ(config().max_notification_bytes, 262144u);
-  EXPECT_EQ(config().pump_threads,
-            DefaultPumpThreads(static_cast<int>(std::thread::hardware_concurrency())));
+  EXPECT_EQ(config().pump_threads, DefaultPumpThreads(UsableProcessors()));
   EXPECT_FALSE(config().insecure);
 }
 
@@ -145,6 +149,55 @@ TEST_F(ConfigTest, PassesOverTheServiceLinksOfKubernetes) {
                      {"POSTRIDER_SERVICE_HOST=10.0.0.1", "POSTRIDER_SERVICE_PORT_GRPC=7411",
                       "POSTRIDER_PORT=tcp://10.0.0.1:7411", "POSTRIDER_PORT_7411_TCP_PROTO=tcp"})
                    .has_value());
+}
+
+TEST_F(ConfigTest, PassesOverTheServiceLinksOfServicesWhoseNamesBeginSo) {
+  // Of a Service that is named postrider-grpc, as the kubelet makes them.
+  const std::vector<std::string> links = {
+      "POSTRIDER_GRPC_SERVICE_HOST=10.0.0.1",
+      "POSTRIDER_GRPC_SERVICE_PORT=7411",
+      "POSTRIDER_GRPC_SERVICE_PORT_GRPC=7411",
+      "POSTRIDER_GRPC_PORT=tcp://10.0.0.1:7411",
+      "POSTRIDER_GRPC_PORT_7411_TCP=tcp://10.0.0.1:7411",
+      "POSTRIDER_GRPC_PORT_7411_TCP_PROTO=tcp",
+      "POSTRIDER_GRPC_PORT_7411_TCP_PORT=7411",
+      "POSTRIDER_GRPC_PORT_7411_TCP_ADDR=10.0.0.1"};
+  const auto failure = Parse({"--data-dir", "/d"}, links);
+  EXPECT_EQ(Text(failure), "no failure");
+  ASSERT_EQ(flags_.passed_over().size(), links.size());
+  EXPECT_EQ(flags_.passed_over()[3], "POSTRIDER_GRPC_PORT");
+}
+
+TEST_F(ConfigTest, WhatOnlyResemblesAServiceLinkIsRefused) {
+  for (const char* variable : {"POSTRIDER_PORT=7411", "POSTRIDER_GRPC_PORT=7411",
+                               "POSTRIDER_SERVICE_PORT=http", "POSTRIDER_LISTEN_PORT=1"}) {
+    CLI::App root;
+    ServeFlags flags(root);
+    root.parse(std::vector<std::string>{"/d", "--data-dir", "serve"});
+    const auto failure = flags.Finish({variable});
+    ASSERT_TRUE(failure.has_value()) << variable;
+    EXPECT_EQ(failure->code, ExitCode::kConfig) << variable;
+  }
+}
+
+TEST_F(ConfigTest, TellsWhereEachSettingCameFrom) {
+  const std::string file = File("# ours\nretention = '7d'\nallow-network = ['10.0.0.0/8', '::1/128']\n");
+  const auto failure = Parse({"--config", file, "--pump-threads", "2"},
+                             {"POSTRIDER_DATA_DIR=/env", "POSTRIDER_RETENTION=8d"});
+  ASSERT_EQ(Text(failure), "no failure");
+  EXPECT_EQ(config().retention, absl::Hours(8 * 24));
+  std::map<std::string, std::string> shown;
+  for (const Setting& setting : flags_.settings()) {
+    shown[setting.flag] = setting.value + " from " + setting.source;
+  }
+  EXPECT_EQ(shown["config"], file + " from flag");
+  EXPECT_EQ(shown["pump-threads"], "2 from flag");
+  EXPECT_EQ(shown["data-dir"], "/env from POSTRIDER_DATA_DIR");
+  EXPECT_EQ(shown["retention"], "8d from POSTRIDER_RETENTION");
+  EXPECT_EQ(shown["allow-network"], "10.0.0.0/8,::1/128 from " + file + ":3");
+  EXPECT_EQ(shown["listen"], "127.0.0.1:7411 from ");
+  EXPECT_EQ(shown["insecure"], "false from ");
+  EXPECT_EQ(shown["drain-timeout"], "10s from ");
 }
 
 TEST_F(ConfigTest, RefusesWrongValuesOfVariables) {
@@ -233,6 +286,50 @@ TEST_F(ConfigTest, RefusesHalfOfTls) {
 
 TEST_F(ConfigTest, TakesHttpBeyondLoopback) {
   EXPECT_FALSE(Parse({"--data-dir", "/d", "--http-listen", "0.0.0.0:7412"}).has_value());
+}
+
+TEST_F(ConfigTest, BoundsOfHttpAreFlags) {
+  const auto failure = Parse({"--data-dir", "/d", "--http-max-connections", "5",
+                              "--http-max-peer-connections", "4", "--http-reserved-connections",
+                              "3", "--http-request-timeout", "2s", "--http-idle-timeout", "3s",
+                              "--http-max-headers", "7", "--http-max-header-bytes", "8KiB",
+                              "--http-max-held-bytes", "9MiB"});
+  ASSERT_EQ(Text(failure), "no failure");
+  const HttpServerLimits& limits = config().http_limits;
+  EXPECT_EQ(limits.max_connections, 5u);
+  EXPECT_EQ(limits.max_peer_connections, 4u);
+  EXPECT_EQ(limits.reserved_connections, 3u);
+  EXPECT_EQ(limits.request_timeout, absl::Seconds(2));
+  EXPECT_EQ(limits.idle_timeout, absl::Seconds(3));
+  EXPECT_EQ(limits.max_headers, 7u);
+  EXPECT_EQ(limits.max_header_bytes, 8192u);
+  EXPECT_EQ(limits.max_held_bytes, size_t{9} << 20);
+}
+
+TEST_F(ConfigTest, HelpShowsNoTypesOfCli11) {
+  const std::string help = root_.get_subcommand("serve")->help();
+  EXPECT_THAT(help, AllOf(HasSubstr("--listen HOST:PORT [127.0.0.1:7411]"),
+                          HasSubstr("--drain-timeout DURATION [10s]"),
+                          HasSubstr("--max-outbox-bytes SIZE [16GiB]"),
+                          HasSubstr("--log-level debug|info|warn|error [info]"),
+                          HasSubstr("--http-max-connections N [4096]")));
+  for (const char* raw : {"TEXT", "INT", "FLOAT", ":DURATION", ":SIZE", " in ["}) {
+    EXPECT_THAT(help, Not(HasSubstr(raw)));
+  }
+}
+
+TEST_F(ConfigTest, HelpAndOperationsGiveTheSameExitCodes) {
+  std::ifstream file(std::string(POSTRIDER_SOURCE_DIR) + "/docs/operations.md");
+  const std::string page((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  int codes = 0;
+  const std::vector<std::string> lines = absl::StrSplit(kExitCodesHelp, '\n', absl::SkipEmpty());
+  for (size_t i = 1; i < lines.size(); ++i) {
+    const std::string code(absl::StripAsciiWhitespace(lines[i].substr(0, 5)));
+    const std::string meaning(absl::StripAsciiWhitespace(lines[i].substr(5)));
+    EXPECT_THAT(page, HasSubstr("\n| " + code + " | " + meaning + " |"));
+    ++codes;
+  }
+  EXPECT_EQ(codes, 8);
 }
 
 TEST_F(ConfigTest, HelpListsExitCodes) {

@@ -4,6 +4,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <memory>
 #include <string>
 #include <utility>
@@ -48,12 +49,16 @@ class RpcServerTest : public ::testing::Test {
       const std::shared_ptr<grpc::ChannelCredentials>& credentials) const {
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     return grpc::CreateCustomChannel(server_->address().ToString(), credentials, arguments);
   }
 
   // The reason that the services give, or the error of a call that did not get so far.
   std::string Call(const std::shared_ptr<grpc::ChannelCredentials>& credentials) const {
-    const auto stub = v1::WebhookService::NewStub(Channel(credentials));
+    return Call(Channel(credentials));
+  }
+  static std::string Call(const std::shared_ptr<grpc::Channel>& channel) {
+    const auto stub = v1::WebhookService::NewStub(channel);
     v1::GetWebhookResponse response;
     const grpc::Status status = stub->GetWebhook(CallContext().get(), {}, &response);
     const std::string reason = ReasonOf(status);
@@ -128,6 +133,48 @@ TEST_F(RpcServerTest, AsksForACertificateOfTheAuthority) {
   EXPECT_THAT(Call(Tls(certificates_.ca())), HasSubstr("not reached"));
   EXPECT_THAT(Call(Tls(certificates_.ca(), certificates_.other_cert(), certificates_.other_key())),
               HasSubstr("not reached"));
+}
+
+// As an operator renews it, in place.
+void Overwrite(const std::string& path, const std::string& content) {
+  std::ofstream(path) << content;
+}
+
+TEST_F(RpcServerTest, RenewedCertificatesAreUsedAfterAReloadAndOpenConnectionsStay) {
+  UseTls();
+  config_.tls_client_ca = certificates_.ca();
+  ASSERT_EQ(Start().message, "");
+  const auto old_client =
+      Tls(certificates_.ca(), certificates_.client_cert(), certificates_.client_key());
+  const std::shared_ptr<grpc::Channel> open = Channel(old_client);
+  EXPECT_EQ(Call(open), "STARTING");
+
+  const TestCertificates renewed;
+  const auto new_client = Tls(renewed.ca(), renewed.client_cert(), renewed.client_key());
+  Overwrite(config_.tls_cert, ReadWholeFile(renewed.server_cert()));
+  Overwrite(config_.tls_key, ReadWholeFile(renewed.server_key()));
+  Overwrite(config_.tls_client_ca, ReadWholeFile(renewed.ca()));
+  EXPECT_THAT(Call(new_client), HasSubstr("not reached"));
+  ASSERT_TRUE(server_->ReloadCertificates().ok());
+  EXPECT_EQ(Call(new_client), "STARTING");
+  EXPECT_THAT(Call(old_client), HasSubstr("not reached"));
+  EXPECT_EQ(Call(open), "STARTING");
+}
+
+TEST_F(RpcServerTest, AReloadOfFilesThatDoNotFitChangesNothing) {
+  UseTls();
+  ASSERT_EQ(Start().message, "");
+  const auto client = Tls(certificates_.ca());
+  const TestCertificates renewed;
+  // The key is to come.
+  Overwrite(config_.tls_cert, ReadWholeFile(renewed.server_cert()));
+  const absl::Status status = server_->ReloadCertificates();
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("--tls-cert"), HasSubstr("belong together")));
+  EXPECT_EQ(Call(client), "STARTING");
+  Overwrite(config_.tls_key, ReadWholeFile(renewed.server_key()));
+  EXPECT_TRUE(server_->ReloadCertificates().ok());
+  EXPECT_EQ(Call(Tls(renewed.ca())), "STARTING");
 }
 
 TEST_F(RpcServerTest, AFileThatCannotBeReadIsNamedWithItsFlag) {

@@ -8,16 +8,6 @@
 namespace postrider {
 namespace {
 
-TEST(UnitsTest, ReadsDurations) {
-  EXPECT_EQ(ParseDurationFlag("30s"), absl::Seconds(30));
-  EXPECT_EQ(ParseDurationFlag("72h"), absl::Hours(72));
-  EXPECT_EQ(ParseDurationFlag("1h30m"), absl::Minutes(90));
-  EXPECT_EQ(ParseDurationFlag("250ms"), absl::Milliseconds(250));
-  for (const char* text : {"", "10", "10 s", "-1s", "inf", "x", "1d"}) {
-    EXPECT_EQ(ParseDurationFlag(text), std::nullopt) << text;
-  }
-}
-
 TEST(UnitsTest, ReadsSizes) {
   EXPECT_EQ(ParseSizeFlag("0"), 0u);
   EXPECT_EQ(ParseSizeFlag("262144"), 262144u);

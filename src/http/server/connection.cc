@@ -133,7 +133,7 @@ void HttpConnection::Close() {
   shared_.Release(std::exchange(held_, 0));
   Error ignored;
   socket_.close(ignored);
-  timer_.cancel(ignored);
+  timer_.cancel();
   on_closed_(this);
 }
 
@@ -256,8 +256,7 @@ void HttpConnection::HoldBody() {
 void HttpConnection::Handle() {
   state_ = State::kHandling;
   left_ = deadline_ - Clock::now();
-  Error ignored;
-  timer_.cancel(ignored);
+  timer_.cancel();
   request_->peer = peer_;
   HttpReply reply(std::make_shared<HttpReply::Sink>(weak_from_this(), io_));
   route_->handle(std::move(*request_), std::move(reply));

@@ -249,6 +249,7 @@ void App::Impl::OpenServices() {
 
   metrics_page = std::make_unique<MetricsPage>();
   AddProcessMetrics(metrics_page.get());
+  AddServerMetrics(config, metrics_page.get());
   AddRpcMetrics(services.metrics(), metrics_page.get());
   AddOutboxMetrics(outbox->metrics(), metrics_page.get());
   for (size_t i = 0; i < pumps.size(); ++i) {
@@ -312,6 +313,16 @@ App::~App() { Stop(); }
 
 HostPort App::grpc_address() const { return impl_->rpc_server->address(); }
 HostPort App::http_address() const { return impl_->admin_http->address(); }
+
+void App::Reload() {
+  for (const auto& pump : impl_->pumps) pump->ReloadResolver();
+  if (absl::Status status = impl_->rpc_server->ReloadCertificates(); !status.ok()) {
+    Log(LogLevel::kError, "the certificates cannot be read again: the old ones stay in use",
+        {{"error", std::string(status.message())}});
+    return;
+  }
+  Log(LogLevel::kInfo, "reloaded: certificates, resolv.conf and the hosts file");
+}
 
 void App::BeginDrain() {
   if (std::exchange(impl_->draining, true)) return;

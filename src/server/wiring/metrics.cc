@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "src/server/version.h"
+
 namespace postrider {
 
 void AddOutboxMetrics(const SqliteOutboxMetrics& m, MetricsPage* page) {
@@ -51,6 +53,24 @@ void AddOutboxMetrics(const SqliteOutboxMetrics& m, MetricsPage* page) {
                      m.commit_latency);
   page->AddHistogram("postrider_outbox_checkpoint_seconds", "How long checkpoints take.", {},
                      m.checkpoint_latency);
+}
+
+void AddServerMetrics(const ServerConfig& config, MetricsPage* page) {
+  const auto fixed = [page](const char* name, const char* help, double value,
+                            const MetricsPage::Labels& labels = {}) {
+    page->AddGaugeFunction(std::string("postrider_") + name, help, labels,
+                           [value] { return value; });
+  };
+  fixed("build_info", "1; the labels say what runs.", 1, {{"version", kVersion}});
+  fixed("outbox_max_bytes", "Publishes are refused at this size: --max-outbox-bytes.",
+        static_cast<double>(config.max_outbox_bytes));
+  fixed("outbox_min_free_bytes", "Publishes are refused below this room: --min-free-bytes.",
+        static_cast<double>(config.min_free_bytes));
+  fixed("max_queue_bytes", "The bound on bodies that wait: --max-queue-bytes.",
+        static_cast<double>(config.max_queue_bytes));
+  fixed("http_max_connections", "The bound on HTTP connections: --http-max-connections.",
+        static_cast<double>(config.http_limits.max_connections));
+  fixed("pump_threads", "Threads that deliver: --pump-threads.", config.pump_threads);
 }
 
 void AddHttpMetrics(const HttpServerMetrics& metrics, MetricsPage* page) {

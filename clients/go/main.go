@@ -31,7 +31,8 @@ func printError(err error) {
 				fmt.Printf("  field %s: %s\n", violation.GetField(), violation.GetDescription())
 			}
 		case *errdetails.ErrorInfo:
-			fmt.Printf("  reason %s of %s %v\n", detail.GetReason(), detail.GetDomain(), detail.GetMetadata())
+			fmt.Printf("  reason %s of %s %v\n",
+				detail.GetReason(), detail.GetDomain(), detail.GetMetadata())
 		case *errdetails.RetryInfo:
 			fmt.Printf("  try again after %v\n", detail.GetRetryDelay().AsDuration())
 		}
@@ -52,12 +53,13 @@ func main() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 
+	payload := `{"build": 1093, "passed": true}`
 	// The same key again, after an answer that was lost, publishes nothing twice.
 	request := &postriderv1.PublishNotificationRequest{
 		IdempotencyKey: fmt.Sprintf("quickstart-%d", time.Now().UnixNano()),
 		Notification: &postriderv1.Notification{
 			NotificationType: "BUILD_FINISHED",
-			Payload:          &postriderv1.Notification_JsonPayload{JsonPayload: `{"build": 1093, "passed": true}`},
+			Payload:          &postriderv1.Notification_JsonPayload{JsonPayload: payload},
 		},
 	}
 	published, err := client.PublishNotification(ctx, request)

@@ -32,12 +32,14 @@ const rpc = protobuf.loadSync(['status', 'error_details']
 function detailsOf(error) {
   const [packed] = error.metadata?.get('grpc-status-details-bin') ?? [];
   if (!packed) return []; // The error is not the server's, as when none was reached.
-  return rpc.lookupType('google.rpc.Status').decode(packed).details.flatMap(({ type_url, value }) => {
+  const status = rpc.lookupType('google.rpc.Status').decode(packed);
+  return status.details.flatMap(({ type_url, value }) => {
     const name = type_url.slice(type_url.lastIndexOf('/') + 1);
     // Those of other packages, such as postrider.v1.ValidationResult, are to be loaded too.
     if (!name.startsWith('google.rpc.')) return [];
     const type = rpc.lookupType(name);
-    return [{ type: name, ...type.toObject(type.decode(value), { longs: Number, defaults: true }) }];
+    const fields = type.toObject(type.decode(value), { longs: Number, defaults: true });
+    return [{ type: name, ...fields }];
   });
 }
 
@@ -51,7 +53,7 @@ function printError(error) {
         }
         break;
       case 'google.rpc.ErrorInfo':
-        console.log(`  reason ${detail.reason} of ${detail.domain} ${JSON.stringify(detail.metadata)}`);
+        console.log(`  reason ${detail.reason} of ${detail.domain}`, detail.metadata);
         break;
       case 'google.rpc.RetryInfo':
         console.log(`  try again after ${detail.retryDelay.seconds} s`);

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs a quick start of clients/ against the real server: it publishes, and decodes an error's details.
+# Runs a quick start of clients/ against the real server: it publishes, and decodes what an error says.
 #   clients_test.sh POSTRIDER PROGRAM [ARGUMENT...]   the server's address is added as last argument
 set -euo pipefail
 

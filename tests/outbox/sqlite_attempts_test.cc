@@ -142,5 +142,24 @@ TEST_F(SqliteAttemptsTest, WhatExpiresGivesItsRoomBack) {
   EXPECT_EQ(bytes(), 0);
 }
 
+TEST_F(SqliteAttemptsTest, ManyTenantsAreLookedThroughToTheEnd) {
+  // More than one slice looks at. What of theirs is kept is owed to another webhook.
+  constexpr int kTenants = 120;
+  for (int i = 0; i < kTenants; ++i) {
+    const std::string tenant = "tenant-" + std::to_string(i);
+    ASSERT_TRUE(PutWebhook(*outbox_, "other", {}, tenant).ok());
+    Fail(1, 10, tenant);
+  }
+  const int64_t kept = bytes();
+  Fail(10, 4096);
+  clock_.Advance(absl::Hours(24 * 8));
+  EXPECT_TRUE(Eventually([&] { return Count("attempt_age") == kTenants; }));
+  EXPECT_TRUE(Eventually([&] { return bytes() == kept; }));
+  // The writer comes to rest.
+  const uint64_t commits = outbox_->metrics().commits.value();
+  ASSERT_TRUE(PublishOne(*outbox_).ok());
+  EXPECT_EQ(outbox_->metrics().commits.value(), commits + 1);
+}
+
 }  // namespace
 }  // namespace postrider

@@ -16,7 +16,7 @@ constexpr int64_t kInPage = 900;
 constexpr int64_t kPage = 4096;
 // Attempts that one transaction removes; what is still too much is for the next one.
 constexpr int kRemovedATransaction = 4096;
-constexpr int kForgottenASlice = 500;
+constexpr int kForgottenASlice = 100;
 // However short the room is, something of what failed last is known.
 constexpr int64_t kAlways = int64_t{1} << 20;
 
@@ -65,6 +65,7 @@ absl::StatusOr<AttemptTable> AttemptTable::Create(Database& db,
 
 absl::Status AttemptTable::Load() {
   rooms_.clear();
+  changed_.clear();
   total_ = records_ = 0;
   const ResetOnExit reset(rooms_rows_);
   while (true) {
@@ -104,12 +105,12 @@ absl::Status AttemptTable::Insert(WebhookId webhook, DeliveryId delivery, const 
   Room& room = rooms_[tenant];
   insert_age_.Bind(tenant, ++room.last, delivery, attempt.number, record_bytes, body_bytes);
   RETURN_IF_ERROR(insert_age_.Run());
-  Take(room, -record_bytes, -body_bytes);
+  Take(tenant, room, -record_bytes, -body_bytes);
   return absl::OkStatus();
 }
 
-void AttemptTable::Take(Room& room, int64_t record_bytes, int64_t body_bytes) {
-  room.changed = true;
+void AttemptTable::Take(int64_t tenant, Room& room, int64_t record_bytes, int64_t body_bytes) {
+  if (!std::exchange(room.changed, true)) changed_.push_back(tenant);
   room.record_bytes -= record_bytes;
   room.body_bytes -= body_bytes;
   records_ -= record_bytes;
@@ -119,8 +120,8 @@ void AttemptTable::Take(Room& room, int64_t record_bytes, int64_t body_bytes) {
 absl::Status AttemptTable::Finish(bool may_grow) {
   const int64_t max = may_grow ? max_bytes_ : std::min(max_bytes_, std::max(before_, kAlways));
   int left = kRemovedATransaction;
-  for (auto& [tenant, room] : rooms_) {
-    if (!room.changed) continue;
+  for (const int64_t tenant : changed_) {
+    Room& room = rooms_[tenant];
     for (; room.bytes() > max_tenant_bytes_ && left > 0; --left) {
       RETURN_IF_ERROR(MakeRoom(tenant, room, room.record_bytes <= max_tenant_bytes_ / 2));
     }
@@ -135,11 +136,13 @@ absl::Status AttemptTable::Finish(bool may_grow) {
       RETURN_IF_ERROR(MakeRoom(most->first, most->second, records_ <= max / 2));
     }
   }
-  for (auto& [tenant, room] : rooms_) {
-    if (!std::exchange(room.changed, false)) continue;
+  for (const int64_t tenant : changed_) {
+    Room& room = rooms_[tenant];
+    room.changed = false;
     save_.Bind(tenant, room.record_bytes, room.body_bytes, room.last_bare);
     RETURN_IF_ERROR(save_.Run());
   }
+  changed_.clear();
   return absl::OkStatus();
 }
 
@@ -153,12 +156,12 @@ absl::Status AttemptTable::RemoveOldestBody(int64_t tenant, Room& room) {
   oldest_body_.Bind(tenant, room.last_bare);
   ASSIGN_OR_RETURN(const bool found, oldest_body_.Next());
   if (!found) {
-    Take(room, 0, room.body_bytes);
+    Take(tenant, room, 0, room.body_bytes);
     return absl::OkStatus();
   }
   room.last_bare = oldest_body_.Int(0);
   const int64_t bytes = oldest_body_.Int(3);
-  Take(room, 0, bytes);
+  Take(tenant, room, 0, bytes);
   if (bytes == 0) return absl::OkStatus();
   ++removed_.bodies;
   strip_.Bind(oldest_body_.Int(1), oldest_body_.Int(2));
@@ -170,11 +173,11 @@ absl::Status AttemptTable::RemoveOldest(int64_t tenant, Room& room) {
   oldest_.Bind(tenant);
   ASSIGN_OR_RETURN(const bool found, oldest_.Next());
   if (!found) {
-    Take(room, room.record_bytes, room.body_bytes);
+    Take(tenant, room, room.record_bytes, room.body_bytes);
     return absl::OkStatus();
   }
   const int64_t sequence = oldest_.Int(0);
-  Take(room, oldest_.Int(3), sequence > room.last_bare ? oldest_.Int(4) : 0);
+  Take(tenant, room, oldest_.Int(3), sequence > room.last_bare ? oldest_.Int(4) : 0);
   room.last_bare = std::max(room.last_bare, sequence);
   ++removed_.attempts;
   delete_.Bind(oldest_.Int(1), oldest_.Int(2));
@@ -186,7 +189,10 @@ absl::Status AttemptTable::RemoveOldest(int64_t tenant, Room& room) {
 
 absl::StatusOr<bool> AttemptTable::ForgetGone() {
   int left = kForgottenASlice;
-  for (auto& [tenant, room] : rooms_) {
+  for (auto it = rooms_.lower_bound(next_to_forget_); it != rooms_.end(); ++it) {
+    const int64_t tenant = it->first;
+    Room& room = it->second;
+    next_to_forget_ = tenant;
     while (room.bytes() > 0) {
       if (left-- <= 0) return true;
       const ResetOnExit reset(oldest_), reset_there(is_there_);
@@ -197,13 +203,14 @@ absl::StatusOr<bool> AttemptTable::ForgetGone() {
       ASSIGN_OR_RETURN(const bool there, is_there_.Next());
       if (there) break;
       const int64_t sequence = oldest_.Int(0);
-      Take(room, oldest_.Int(3), sequence > room.last_bare ? oldest_.Int(4) : 0);
+      Take(tenant, room, oldest_.Int(3), sequence > room.last_bare ? oldest_.Int(4) : 0);
       room.last_bare = std::max(room.last_bare, sequence);
       oldest_.Reset();
       delete_age_.Bind(tenant, sequence);
       RETURN_IF_ERROR(delete_age_.Run());
     }
   }
+  next_to_forget_ = 0;
   return false;
 }
 

@@ -1,7 +1,8 @@
 #pragma once
 
 #include <cstdint>
-#include <unordered_map>
+#include <map>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -38,7 +39,8 @@ class AttemptTable {
   // After the database's own rollback.
   absl::Status Rollback() { return Load(); }
 
-  // Forgets what counts but is gone, 500 at most. True when there may be more.
+  // Forgets what counts but is gone, and goes on where it left off: 100 attempts or tenants at most.
+  // False when it has come to the end, to begin anew.
   absl::StatusOr<bool> ForgetGone();
 
   // What they take, as counted.
@@ -67,11 +69,15 @@ class AttemptTable {
   absl::Status MakeRoom(int64_t tenant, Room& room, bool spare_records);
   absl::Status RemoveOldestBody(int64_t tenant, Room& room);
   absl::Status RemoveOldest(int64_t tenant, Room& room);
-  void Take(Room& room, int64_t record_bytes, int64_t body_bytes);
+  void Take(int64_t tenant, Room& room, int64_t record_bytes, int64_t body_bytes);
 
   int64_t max_bytes_ = 0;
   int64_t max_tenant_bytes_ = 0;
-  std::unordered_map<int64_t, Room> rooms_;
+  std::map<int64_t, Room> rooms_;
+  // The tenants whose room has changed in this transaction.
+  std::vector<int64_t> changed_;
+  // Where ForgetGone goes on.
+  int64_t next_to_forget_ = 0;
   int64_t total_ = 0;
   int64_t records_ = 0;
   // As of the last commit.

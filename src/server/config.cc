@@ -31,6 +31,7 @@ constexpr absl::Duration kMaxDrain = absl::Hours(1);
 constexpr uint64_t kMaxNotificationBytes = uint64_t{8} << 20;
 constexpr int kMaxPumpThreads = 64;
 constexpr size_t kMaxHttpCount = 1'000'000;
+constexpr size_t kMaxQueued = 10'000'000;
 constexpr uint64_t kMinHttpHeldBytes = uint64_t{1} << 20;
 // What a request holds before anybody has looked at it.
 constexpr uint64_t kMaxHttpHeaderBytes = uint64_t{1} << 20;
@@ -189,6 +190,14 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
           "What those of one tenant may take");
   AddSize("--max-queue-bytes", &config_.max_queue_bytes, "64MiB",
           "What may wait for the disk, and what the pumps hold in all of what is owed");
+  serve_
+      ->add_option("--max-queued-writes", config_.max_queued_writes,
+                   "Calls that may wait for the disk to store something")
+      ->check(CLI::Range(size_t{1}, kMaxQueued));
+  serve_
+      ->add_option("--max-queued-reads", config_.max_queued_reads,
+                   "Calls that may wait for the disk to read something")
+      ->check(CLI::Range(size_t{1}, kMaxQueued));
   AddDuration("--retention", &config_.retention, "168h",
               "How long notifications are kept, and longer while they are owed");
   serve_

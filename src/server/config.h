@@ -31,6 +31,8 @@ struct ServerConfig {
   uint64_t max_attempt_bytes = uint64_t{2} << 30;
   uint64_t max_tenant_attempt_bytes = uint64_t{1} << 30;
   uint64_t max_queue_bytes = uint64_t{64} << 20;
+  size_t max_queued_writes = 65536;
+  size_t max_queued_reads = 1024;
   absl::Duration retention = absl::Hours(7 * 24);
   int pump_threads = 1;
   HttpServerLimits http_limits;

@@ -105,6 +105,8 @@ TEST_F(ConfigTest, CommandLineWinsOverEnvironmentOverFile) {
       "pump-threads = 5\n"
       "insecure = true\n"
       "allow-network = [\"10.0.0.0/8\",\n  \"127.0.0.0/8\",]\n"
+      "max-queued-reads = 7\n"
+      "max-attempt-bytes = \"1MiB\"\n"
       "max-queue-bytes = \"2MiB\"\n");
   const auto failure = Parse({"--config", file, "--pump-threads", "2"},
                              {"POSTRIDER_PUMP_THREADS=4", "POSTRIDER_DRAIN_TIMEOUT=8s", "HOME=/x"});
@@ -113,6 +115,8 @@ TEST_F(ConfigTest, CommandLineWinsOverEnvironmentOverFile) {
   EXPECT_EQ(config().drain_timeout, absl::Seconds(8));
   EXPECT_EQ(config().data_dir, "/file");
   EXPECT_EQ(config().max_queue_bytes, 2097152u);
+  EXPECT_EQ(config().max_queued_reads, 7u);
+  EXPECT_EQ(config().max_attempt_bytes, 1048576u);
   EXPECT_TRUE(config().insecure);
   EXPECT_THAT(config().allow_networks, ElementsAre("10.0.0.0/8", "127.0.0.0/8"));
 }

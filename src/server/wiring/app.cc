@@ -81,6 +81,8 @@ SqliteOutboxOptions OutboxOptions(const ServerConfig& config) {
   options.max_attempt_bytes = static_cast<int64_t>(config.max_attempt_bytes);
   options.max_tenant_attempt_bytes = static_cast<int64_t>(config.max_tenant_attempt_bytes);
   options.max_queued_bytes = static_cast<size_t>(config.max_queue_bytes);
+  options.max_queued_writes = config.max_queued_writes;
+  options.max_queued_reads = config.max_queued_reads;
   options.retention = config.retention;
   options.on_notice = LogNotice;
   return options;

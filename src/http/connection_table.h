@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,7 +12,7 @@
 namespace postrider {
 
 // Which socket a connection has, which libcurl names by its two ends alone when it is about to send
-// a request over it; and what is to be known of it from one request to the next.
+// a request over it.
 //
 // Owned by one thread.
 class ConnectionTable {
@@ -39,7 +38,7 @@ class ConnectionTable {
     if (older >= 0) Remove(older);
     if (static_cast<size_t>(fd) >= entries_.size()) entries_.resize(static_cast<size_t>(fd) + 1);
     entries_[fd] = std::make_unique<Entry>(
-        Entry{std::string(ends.remote_ip), std::string(ends.local_ip), {}, 0});
+        Entry{std::string(ends.remote_ip), std::string(ends.local_ip), {}});
     Entry& entry = *entries_[fd];
     entry.ends = {entry.remote_ip, ends.remote_port, entry.local_ip, ends.local_port};
     by_ends_[entry.ends] = fd;
@@ -58,16 +57,11 @@ class ConnectionTable {
     return it == by_ends_.end() ? -1 : it->second;
   }
 
-  // How many bytes had been written to it when its last answer began (WrittenBytes::all).
-  // REQUIRES: it is there.
-  uint64_t& written(int fd) { return entries_[fd]->written; }
-
  private:
   struct Entry {
     std::string remote_ip;
     std::string local_ip;
     Ends ends;
-    uint64_t written = 0;
   };
 
   std::vector<std::unique_ptr<Entry>> entries_;  // by descriptor

@@ -23,6 +23,8 @@ namespace {
 // What is read of a body and thrown away so that the connection can be used again. A body beyond it
 // ends the transfer, and the connection with it.
 constexpr size_t kMaxDrainBytes = size_t{64} << 10;
+// A request of no more is written to an idle connection by one call.
+constexpr size_t kWrittenAtOnce = size_t{8} << 10;
 // Answers are short; the default of 16 KiB is held by every handle.
 constexpr long kBufferBytes = 4096;
 
@@ -144,6 +146,8 @@ void CurlHandle::BuildHeaders() {
   if (!gives_content_type) suppress(no_content_type);
   for (size_t i = 0; i + 1 < nodes_.size(); ++i) nodes_[i].next = &nodes_[i + 1];
   nodes_.back().next = target_->headers;
+  request_bytes_ = target_->bytes + request_.body->size();
+  for (size_t i = 0; i < line_count_; ++i) request_bytes_ += lines_[i].size() + 2;
 }
 
 void CurlHandle::AddHeaderNode(const std::string& name, const std::string& value) {
@@ -275,6 +279,9 @@ bool CurlHandle::MayWrite(const ConnectionTable::Ends& ends) {
   tls_alert_.clear();
   // Each was new once, and is known since then; of one that is not, nothing could be told.
   const Unasked found = fd_ < 0 ? Unasked::kBytes : LookForUnasked(fd_, Tls(), &tls_alert_);
+  if (fd_ >= 0 && request_bytes_ > kWrittenAtOnce) {
+    written_before_ = CountAcknowledged(fd_) + CountUnacknowledged(fd_);
+  }
   if (!is_new) {
     unasked_ = found != Unasked::kNothing;
     return !unasked_;
@@ -283,7 +290,6 @@ bool CurlHandle::MayWrite(const ConnectionTable::Ends& ends) {
   // What ends just so says why when it is asked; but OpenSSL says it once.
   if (unasked_ || !tls_alert_.empty()) return false;
   connections.Add(fd_, ends);
-  connections.written(fd_) = CountWritten(fd_).all;
   return true;
 }
 
@@ -313,12 +319,19 @@ SSL* CurlHandle::Tls() const {
 bool CurlHandle::IsAnswer() {
   if (answer_began_) return !unasked_;
   answer_began_ = true;
-  uint64_t& written_before = sockets_.connections().written(fd_);
-  const WrittenBytes written = CountWritten(fd_);
-  // A kernel that acknowledges nothing, not even the connection, does not count: gVisor's.
-  unasked_ = written_before > 0 && written.acknowledged <= written_before;
-  written_before = written.all;
+  unasked_ = !HasReachedPeer();
   return !unasked_;
+}
+
+bool CurlHandle::HasReachedPeer() const {
+  const uint64_t unacknowledged = CountUnacknowledged(fd_);
+  if (unacknowledged == 0) return true;
+  const uint64_t acknowledged = CountAcknowledged(fd_);
+  if (acknowledged == 0) return true;  // the kernel does not count
+  if (request_bytes_ > kWrittenAtOnce) return acknowledged > written_before_;
+  // All of it was written, so if that is not acknowledged, no byte of it is. What TLS and libcurl's
+  // own headers add is less than a segment, which is the least that is acknowledged.
+  return unacknowledged < request_bytes_;
 }
 
 size_t CurlHandle::OnHeader(char* data, size_t size, size_t count, void* self_pointer) {

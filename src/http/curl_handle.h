@@ -108,6 +108,7 @@ class CurlHandle {
   bool MayWrite(const ConnectionTable::Ends& ends);
   // Whether what comes now can be the answer. Asked for all of it, it looks once.
   bool IsAnswer();
+  bool HasReachedPeer() const;
   // The one of `opened_` that has this local port; -1 when none has.
   int TakeOpened(int local_port);
   SSL* Tls() const;
@@ -139,6 +140,10 @@ class CurlHandle {
   // Opened for this transfer, and not named by libcurl yet.
   std::vector<int> opened_;
   bool unasked_ = false;
+  // At least so many bytes it has; and how many had been written to the connection before it, which
+  // is known of large ones alone.
+  size_t request_bytes_ = 0;
+  uint64_t written_before_ = 0;
   // The alert by which the peer ended TLS before the request was written.
   std::string tls_alert_;
 

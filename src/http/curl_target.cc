@@ -54,6 +54,9 @@ CurlTarget::CurlTarget(std::shared_ptr<const HttpTarget> http_target)
     if (nodes_.size() > 1) nodes_[nodes_.size() - 2].next = &nodes_.back();
   }
   if (!nodes_.empty()) headers = nodes_.data();
+  // The URL has the host, which a request has once.
+  bytes = target->url.size();
+  for (const std::string& line : lines_) bytes += line.size() + 2;
 }
 
 }  // namespace postrider

@@ -38,6 +38,8 @@ struct CurlTarget {
   bool https = false;
   // The static headers as a list; the last node ends it. Null without any.
   curl_slist* headers = nullptr;
+  // What a request has of it at least: URL, Host and headers.
+  size_t bytes = 0;
   // Which of libcurl's own headers must be suppressed because nobody asked for them.
   bool gives_content_type = false;
   bool gives_accept = false;

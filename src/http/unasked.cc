@@ -94,16 +94,17 @@ Unasked LookForUnasked(int fd, SSL* tls, std::string* alert) {
   return LookIntoTls(fd, tls, alert);
 }
 
-WrittenBytes CountWritten(int fd) {
+uint64_t CountUnacknowledged(int fd) {
+  int unacknowledged = 0;
+  if (ioctl(fd, SIOCOUTQ, &unacknowledged) != 0) Die("SIOCOUTQ", fd);
+  return static_cast<uint64_t>(unacknowledged);
+}
+
+uint64_t CountAcknowledged(int fd) {
   tcp_info info{};
   socklen_t size = sizeof info;
   if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) Die("TCP_INFO", fd);
-  WrittenBytes written{info.tcpi_bytes_acked, info.tcpi_bytes_acked};
-  if (info.tcpi_unacked == 0 && info.tcpi_notsent_bytes == 0) return written;
-  int unacknowledged = 0;
-  if (ioctl(fd, SIOCOUTQ, &unacknowledged) != 0) Die("SIOCOUTQ", fd);
-  written.all += static_cast<uint64_t>(unacknowledged);
-  return written;
+  return info.tcpi_bytes_acked;
 }
 
 }  // namespace postrider

@@ -23,12 +23,11 @@ enum class Unasked {
 // REQUIRES: the handshake is over, and no call of OpenSSL's for `tls` is under way.
 Unasked LookForUnasked(int fd, SSL* tls, std::string* alert);
 
-// How many bytes were written to a TCP socket, and how many of them its peer has acknowledged. The
-// connecting itself counts as one, and the handshake of TLS, too. 0 where the kernel does not count.
-struct WrittenBytes {
-  uint64_t all = 0;
-  uint64_t acknowledged = 0;
-};
-WrittenBytes CountWritten(int fd);
+// How many of the bytes that were written to a TCP socket its peer has not acknowledged.
+uint64_t CountUnacknowledged(int fd);
+
+// How many it has acknowledged. The connecting itself counts as one, and the handshake of TLS, too;
+// so 0 means that the kernel does not count, as gVisor's. Costs more than the one above.
+uint64_t CountAcknowledged(int fd);
 
 }  // namespace postrider

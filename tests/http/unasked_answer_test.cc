@@ -249,27 +249,34 @@ TEST_P(UnaskedAnswerTest, ConnectionsWithoutAnythingUnaskedAreUsedAgain) {
 // The answer was on its way before the request was: it came when the receiver had not had one byte
 // of it. Nothing lay on the connection when the request was written.
 TEST_P(UnaskedAnswerTest, AnAnswerWrittenBeforeTheRequestArrivedIsNotItsAnswer) {
-  Mailbox<bool> sent;
-  Listen([&](Connection& connection) {
-    connection.ReadRequest();
-    connection.DropData();
-    connection.Write(kAnswer);
-    sent.WaitFor(1);
-    connection.Write(kUnasked);
-    // Until the client ends it; what it sends is dropped.
-    connection.ReadRequest();
-  });
-  ExpectAnswered(Send());
-  h_->Start(TransportHarness::Request(receiver_->Url()));
-  // The request is written by then.
-  for (int i = 0; i < 5; ++i) h_->thread.Turn();
-  sent.Put(true);
-  const std::vector<TransferResult> results = h_->results.WaitFor(1);
-  ASSERT_EQ(results.size(), 1u);
-  ExpectAnswered(results[0]);
-  EXPECT_EQ(receiver_->connection_count(), 2);
-  EXPECT_EQ(h_->metrics.unasked.value(), 1u);
-  EXPECT_EQ(h_->metrics.stale_resends.value(), 1u);
+  uint64_t round = 0;
+  for (const size_t size : {2, 100'000}) {
+    ++round;
+    Mailbox<bool> sent;
+    Listen([&](Connection& connection) {
+      connection.ReadRequest();
+      connection.DropData();
+      connection.Write(kAnswer);
+      sent.WaitFor(1);
+      connection.Write(kUnasked);
+      // Until the client ends it; what it sends is dropped.
+      connection.ReadRequest();
+    });
+    ExpectAnswered(Send());
+    TransferRequest request = TransportHarness::Request(receiver_->Url());
+    request.body = std::make_shared<std::string>(size, 'b');
+    h_->Start(std::move(request));
+    // It is written by then.
+    for (int i = 0; i < 5; ++i) h_->thread.Turn();
+    sent.Put(true);
+    const std::vector<TransferResult> results = h_->results.WaitFor(round);
+    ASSERT_EQ(results.size(), round);
+    ExpectAnswered(results.back());
+    EXPECT_EQ(receiver_->connection_count(), 2);
+    EXPECT_EQ(h_->metrics.unasked.value(), round);
+    EXPECT_EQ(h_->metrics.stale_resends.value(), round);
+    receiver_.reset();
+  }
 }
 
 TEST_P(UnaskedAnswerTest, ALargeRequestMayBeAnsweredBeforeItIsThere) {

@@ -39,8 +39,8 @@ class AttemptTable {
   // After the database's own rollback.
   absl::Status Rollback() { return Load(); }
 
-  // Forgets what counts but is gone, and goes on where it left off: 100 attempts or tenants at most.
-  // False when it has come to the end, to begin anew.
+  // Forgets what counts but is gone, and goes on where it left off: at most 100 attempts or
+  // tenants. False when it has come to the end, to begin anew.
   absl::StatusOr<bool> ForgetGone();
 
   // What they take, as counted.

@@ -111,11 +111,13 @@ absl::StatusOr<DeliveryTable> DeliveryTable::Create(Database& db, AttemptTable* 
                               " WHERE id = ?1 AND state = 0"));
   ASSIGN_OR_RETURN(t.late_,
                    db.Prepare("UPDATE delivery SET state = ?2, attempts = max(attempts, ?3),"
-                              " end_us = ?4, last_http_status = ?5, end_reason = ?6, success_start_us = NULL,"
-                              " success_latency_us = NULL WHERE id = ?1"));
+                              " end_us = ?4, last_http_status = ?5, end_reason = ?6,"
+                              " success_start_us = NULL, success_latency_us = NULL"
+                              " WHERE id = ?1"));
   ASSIGN_OR_RETURN(t.retry_,
                    db.Prepare("UPDATE delivery SET state = 0, due_us = ?2, budget_attempts = ?3,"
-                              " budget_start_us = ?4, end_us = NULL, end_reason = 0 WHERE id = ?1"));
+                              " budget_start_us = ?4, end_us = NULL, end_reason = 0"
+                              " WHERE id = ?1"));
   ASSIGN_OR_RETURN(t.body_, db.Prepare("SELECT body FROM notification WHERE id = ?"));
   return t;
 }

@@ -36,7 +36,8 @@ std::optional<IdEpoch> IdEpochs::Adjust(absl::Time now, int64_t last_id) {
   // Half, so that a quiet minute does not begin an epoch each time.
   const bool too_far = ahead() > kTolerance && needed < ahead() / 2;
   if (!set_back && !too_far) return std::nullopt;
-  const IdEpoch epoch{IdSequence::FloorFor(now + needed), absl::Ceil(needed, absl::Milliseconds(1))};
+  const IdEpoch epoch{IdSequence::FloorFor(now + needed),
+                      absl::Ceil(needed, absl::Milliseconds(1))};
   // Numbers have come to the end of their time: they go on one by one.
   if (epoch.first_id <= last_id) return std::nullopt;
   epochs_.push_back(epoch);

@@ -18,9 +18,9 @@ struct IdEpoch {
 
 // What time it was when a number was given out. Numbers grow with time (base/ids.h) and never go
 // back, though the clock does: a server that published once under a clock ten years ahead gives out
-// numbers of 2036 for ever. So each time that the clock was set back by more than a second, an epoch
-// begins, and a range of time is one range of numbers in each epoch. There is but one row an epoch,
-// and none as long as the clock only goes on.
+// numbers of 2036 for ever. So each time that the clock was set back by more than a second, an
+// epoch begins, and a range of time is one range of numbers in each epoch. There is but one row an
+// epoch, and none as long as the clock only goes on.
 //
 // Not thread-safe.
 class IdEpochs {

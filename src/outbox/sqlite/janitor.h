@@ -16,9 +16,9 @@
 namespace postrider {
 
 // The work that no caller waits for, in slices of a bounded number of rows: cancelling what is owed
-// to deleted webhooks, deleting what is older than the retention, looking through what is owed, giving
-// free pages back, putting deliveries into spans. Not thread-safe: it belongs to the writer thread; each slice runs inside a
-// transaction.
+// to deleted webhooks, deleting what is older than the retention, looking through what is owed,
+// giving free pages back, putting deliveries into spans. Not thread-safe: it belongs to the writer
+// thread; each slice runs inside a transaction.
 class Janitor {
  public:
   static constexpr int kSliceRows = 500;

@@ -17,6 +17,9 @@
 namespace postrider {
 namespace {
 
+// Of TLS's own, such as tickets, that are taken in before one looks elsewhere.
+constexpr int kMostMessages = 16;
+
 [[noreturn]] void Die(const char* what, int fd) {
   std::fprintf(stderr, "unasked: %s of %d: %s\n", what, fd, std::strerror(errno));
   std::abort();
@@ -48,8 +51,11 @@ class DirectReading {
     SSL_set0_rbio(tls, direct);
     SSL_set0_wbio(tls, direct);
     SSL_CTX_sess_set_new_cb(context_, nullptr);
+    // Else one call would read on for as long as tickets come.
+    SSL_clear_mode(tls, SSL_MODE_AUTO_RETRY);
   }
   ~DirectReading() {
+    if (retries_) SSL_set_mode(tls_, SSL_MODE_AUTO_RETRY);
     SSL_CTX_sess_set_new_cb(context_, on_session_);
     SSL_set0_rbio(tls_, reads_);
     SSL_set0_wbio(tls_, writes_);
@@ -61,6 +67,7 @@ class DirectReading {
   SSL* const tls_;
   SSL_CTX* const context_;
   int (*const on_session_)(SSL*, SSL_SESSION*);
+  const bool retries_ = (SSL_get_mode(tls_) & SSL_MODE_AUTO_RETRY) != 0;
   BIO* reads_ = nullptr;
   BIO* writes_ = nullptr;
 };
@@ -68,21 +75,26 @@ class DirectReading {
 Unasked LookIntoTls(int fd, SSL* tls, std::string* alert) {
   ERR_clear_error();
   const DirectReading direct(fd, tls);
-  char byte;
-  const int count = SSL_peek(tls, &byte, 1);
-  if (count > 0) return Unasked::kBytes;
-  const int why = SSL_get_error(tls, count);
-  if (why == SSL_ERROR_WANT_READ) {
-    // A part of a message, or the beginning of another handshake (TLS 1.2): neither is clean.
-    return SSL_has_pending(tls) == 0 && SSL_is_init_finished(tls) == 1 ? Unasked::kNothing
-                                                                       : Unasked::kBytes;
+  for (int i = 0; i < kMostMessages; ++i) {
+    char byte;
+    const int count = SSL_peek(tls, &byte, 1);
+    if (count > 0) return Unasked::kBytes;
+    const int why = SSL_get_error(tls, count);
+    if (why != SSL_ERROR_WANT_READ) {
+      const char* const reason =
+          why == SSL_ERROR_SSL ? ERR_reason_error_string(ERR_peek_error()) : nullptr;
+      if (reason != nullptr) *alert = reason;
+      ERR_clear_error();
+      return Unasked::kEnd;
+    }
+    // The beginning of another handshake (TLS 1.2) is not clean.
+    if (SSL_is_init_finished(tls) != 1) return Unasked::kBytes;
+    // Nor is a part of a message, which stays pending.
+    if (SSL_has_pending(tls) == 0 && LookAtSocket(fd) == Unasked::kNothing) {
+      return Unasked::kNothing;
+    }
   }
-  if (why == SSL_ERROR_SSL) {
-    const char* const reason = ERR_reason_error_string(ERR_peek_error());
-    if (reason != nullptr) *alert = reason;
-  }
-  ERR_clear_error();
-  return Unasked::kEnd;
+  return Unasked::kBytes;
 }
 
 }  // namespace

@@ -1,3 +1,4 @@
+#include <curl/curl.h>
 #include <openssl/ssl.h>
 
 #include <atomic>
@@ -388,6 +389,22 @@ TEST_P(UnaskedTlsAnswerTest, ATicketOnAnIdleConnectionIsNoAnswer) {
     ASSERT_EQ(given.WaitFor(i).size(), i);
   }
   EXPECT_EQ(requests, 5) << "each was sent once";
+  // Later ones give up a connection on which anything lies before we are asked.
+  if (curl_version_info(CURLVERSION_NOW)->version_num < 0x080000) {
+    EXPECT_EQ(gives.connection_count(), 1) << "a ticket is no reason to give it up";
+  }
+}
+
+TEST_P(UnaskedTlsAnswerTest, TicketsWithoutEndAreNotReadToTheirEnd) {
+  const bool tickets = GetParam() == TLS1_3_VERSION;
+  ListenAndThen([tickets](Connection& connection) {
+    for (int i = 0; tickets && i < 100; ++i) connection.WriteTicket();
+    connection.Shutdown();
+  });
+  ExpectAnswered(Send());
+  ASSERT_EQ(done_.WaitFor(1).size(), 1u);
+  ExpectAnswered(Send());
+  EXPECT_EQ(receiver_->connection_count(), 2);
 }
 
 TEST_P(UnaskedTlsAnswerTest, APartOfAMessageIsNotClean) {

@@ -125,6 +125,24 @@ google::rpc::Status Client::Validate(const v1::ValidateWebhookRequest& request,
                impl_->options.server);
 }
 
+google::rpc::Status Client::GetWebhook(const v1::GetWebhookRequest& request,
+                                       v1::GetWebhookResponse* response) {
+  return ToRpc(impl_->webhooks->GetWebhook(impl_->Context().get(), request, response),
+               impl_->options.server);
+}
+
+google::rpc::Status Client::ListWebhooks(const v1::ListWebhooksRequest& request,
+                                         v1::ListWebhooksResponse* response) {
+  return ToRpc(impl_->webhooks->ListWebhooks(impl_->Context().get(), request, response),
+               impl_->options.server);
+}
+
+google::rpc::Status Client::RotateSigningSecret(const v1::RotateSigningSecretRequest& request,
+                                                v1::RotateSigningSecretResponse* response) {
+  return ToRpc(impl_->webhooks->RotateSigningSecret(impl_->Context().get(), request, response),
+               impl_->options.server);
+}
+
 google::rpc::Status Client::Publish(const v1::PublishNotificationRequest& request,
                                     v1::PublishNotificationResponse* response) {
   return ToRpc(impl_->notifications->PublishNotification(impl_->Context().get(), request, response),

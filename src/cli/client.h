@@ -49,6 +49,12 @@ class Client {
                                 v1::ConfigureWebhookResponse* response);
   google::rpc::Status Validate(const v1::ValidateWebhookRequest& request,
                                v1::ValidateWebhookResponse* response);
+  google::rpc::Status GetWebhook(const v1::GetWebhookRequest& request,
+                                 v1::GetWebhookResponse* response);
+  google::rpc::Status ListWebhooks(const v1::ListWebhooksRequest& request,
+                                   v1::ListWebhooksResponse* response);
+  google::rpc::Status RotateSigningSecret(const v1::RotateSigningSecretRequest& request,
+                                          v1::RotateSigningSecretResponse* response);
   google::rpc::Status Publish(const v1::PublishNotificationRequest& request,
                               v1::PublishNotificationResponse* response);
   google::rpc::Status ListDeliveries(const v1::ListDeliveriesRequest& request,

@@ -4,7 +4,8 @@
 
 namespace postrider {
 
-// Adds the client subcommands (listen, configure, validate, publish, deliveries) to the program.
+// Adds the client subcommands (listen, configure, validate, webhooks, publish,
+// deliveries) to the program.
 // Each runs while `root` is parsed and leaves what the process shall end with in `exit_code`, which
 // is not touched when none of them was asked for. What a command finds goes to standard output,
 // what went wrong to standard error.

@@ -47,20 +47,6 @@ std::string HeaderLines(const google::protobuf::RepeatedPtrField<v1::Header>& he
   return lines;
 }
 
-std::string ValidationPhrase(v1::ValidationState state) {
-  switch (state) {
-    case v1::VALIDATION_STATE_UNVALIDATED:
-      return "unvalidated";
-    case v1::VALIDATION_STATE_VALID:
-      return "valid";
-    case v1::VALIDATION_STATE_INVALID:
-      return "invalid";
-    default:
-      // A newer server may know more.
-      return "of an unknown validation state";
-  }
-}
-
 std::string RetryPhrase(const v1::RetryPolicy& policy) {
   std::vector<std::string> parts;
   if (policy.has_initial_backoff()) {
@@ -80,6 +66,20 @@ std::string RetryPhrase(const v1::RetryPolicy& policy) {
 }
 
 }  // namespace
+
+std::string ValidationPhrase(v1::ValidationState state) {
+  switch (state) {
+    case v1::VALIDATION_STATE_UNVALIDATED:
+      return "unvalidated";
+    case v1::VALIDATION_STATE_VALID:
+      return "valid";
+    case v1::VALIDATION_STATE_INVALID:
+      return "invalid";
+    default:
+      // A newer server may know more.
+      return "of an unknown validation state";
+  }
+}
 
 std::string TimePhrase(bool set, const google::protobuf::Timestamp& time) {
   if (!set) return "-";

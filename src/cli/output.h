@@ -32,6 +32,9 @@ std::string Printable(std::string_view text);
 // Each line of the text with `indent` before it.
 std::string Indent(std::string_view text, std::string_view indent);
 
+// `valid`, `invalid` or `unvalidated`.
+std::string ValidationPhrase(v1::ValidationState state);
+
 // Phrases: `2026-01-25T14:04:10Z`, `12.3ms`; `-` when unset.
 std::string TimePhrase(bool set, const google::protobuf::Timestamp& time);
 std::string DurationPhrase(const google::protobuf::Duration& duration);

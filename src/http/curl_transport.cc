@@ -41,6 +41,7 @@ class CurlTransport final : public Transport, EventLoop::Timed, CurlSocketOwner 
   ~CurlTransport() override;
 
   void Send(TransferRequest request, Done done) override;
+  void Cancel(const HttpTarget& target) override;
   void CancelAll() override;
 
  private:
@@ -446,6 +447,20 @@ void CurlTransport::Deliver() {
   for (Ended& ended : delivering) std::move(ended.done)(std::move(ended.result));
   delivering.clear();
   spare_.swap(delivering);
+}
+
+void CurlTransport::Cancel(const HttpTarget& target) {
+  const auto is_to = [&target](const Transfer& transfer) {
+    return transfer.handle.target()->target.get() == &target;
+  };
+  std::erase_if(resolving_, [&](const auto& entry) { return is_to(*entry.second); });
+  // From the end, since the last one takes the place of one that goes.
+  for (size_t i = active_.size(); i-- > 0;) {
+    Transfer* const transfer = active_[i].get();
+    if (!is_to(*transfer)) continue;
+    Leave(transfer);
+    EndUnsent(transfer, TransferError::kCancelled, "nobody waits for it any more");
+  }
 }
 
 void CurlTransport::CancelAll() {

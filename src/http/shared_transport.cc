@@ -152,6 +152,14 @@ void SharedTransport::OnTurn() {
   returning_.clear();
 }
 
+void SharedTransport::Cancel(const HttpTarget& target) {
+  own_.Cancel(target);
+  for (uint32_t slot = 0; slot < slots_.size(); ++slot) {
+    if (slots_[slot].target != &target || !slots_[slot].handed_over) continue;
+    End(slot, slots_[slot].uses, Cancelled());
+  }
+}
+
 void SharedTransport::CancelAll() {
   for (Lane* const lane : sending_) lane->Clear();
   sending_.clear();

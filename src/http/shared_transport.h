@@ -43,6 +43,8 @@ class SharedTransport final : public Transport, public EventLoop::Timed {
   static void Connect(const std::vector<SharedTransport*>& all);
 
   void Send(TransferRequest request, Done done) override;
+  // Of what a helper sends, as with CancelAll.
+  void Cancel(const HttpTarget& target) override;
   // What a helper sends ends at once, too; but the helper goes on with it until its own transport
   // is told the same, and what comes of it is dropped.
   void CancelAll() override;

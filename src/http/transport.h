@@ -53,7 +53,7 @@ enum class TransferError {
   kConnectionLost,  // broken off before the answer was whole
   kBadAnswer,       // what came back is not HTTP
   kNoResources,     // a want of our own, such as sockets: nothing to do with the receiver
-  kCancelled,       // the transport was stopped
+  kCancelled,       // nobody waits for it any more, or the transport was stopped
 };
 
 // What came of a transfer. A receiver's 500 is an answer, not an error.
@@ -88,6 +88,10 @@ class Transport {
   // Starts the request. `done` is called exactly once, on the owning thread, never inside Send.
   // There is no queue: the caller bounds how many are under way.
   virtual void Send(TransferRequest request, Done done) = 0;
+
+  // Breaks off what is under way to this very target: each `done` is called with kCancelled, soon,
+  // or before this returns. Takes time by what is under way to all.
+  virtual void Cancel(const HttpTarget& target) = 0;
 
   // Breaks off all that is under way: each `done` is called with kCancelled before this returns.
   // REQUIRES: none of them sends.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -184,6 +185,39 @@ void Serve(CallGate* gate, RpcMethod method, const Request& request, UnaryCall* 
   }
 }
 
+// The class of a member of ApiHandlers.
+template <auto kMember>
+using HandlersOf = std::remove_pointer_t<
+    std::remove_reference_t<decltype(std::declval<ApiHandlers>().*kMember)>>;
+
+// A handler that is told of its caller, so that the call is watched; and one that is not.
+template <typename Handlers, typename Request, typename Response>
+using WatchedHandler = void (Handlers::*)(const Request&, Response*, const CallContext&,
+                                          HandlerDone);
+template <typename Handlers, typename Request, typename Response>
+using PlainHandler = void (Handlers::*)(const Request&, Response*, HandlerDone);
+
+template <typename Handlers, typename Request, typename Response>
+constexpr bool IsWatched(WatchedHandler<Handlers, Request, Response>) {
+  return true;
+}
+template <typename Handlers, typename Request, typename Response>
+constexpr bool IsWatched(PlainHandler<Handlers, Request, Response>) {
+  return false;
+}
+
+template <typename Handlers, typename Request, typename Response>
+void Handle(Handlers& handlers, WatchedHandler<Handlers, Request, Response> method,
+            const Request& request, Response* response, const UnaryCall& call, HandlerDone done) {
+  (handlers.*method)(request, response, call.Context(), std::move(done));
+}
+template <typename Handlers, typename Request, typename Response>
+void Handle(Handlers& handlers, PlainHandler<Handlers, Request, Response> method,
+            const Request& request, Response* response, const UnaryCall& /*call*/,
+            HandlerDone done) {
+  (handlers.*method)(request, response, std::move(done));
+}
+
 }  // namespace
 
 void AddRpcMetrics(const RpcMetrics& metrics, MetricsPage* page) {
@@ -223,20 +257,22 @@ std::vector<grpc::Service*> RpcServices::services() {
 void RpcServices::TakeCalls(CallQueue& queue) {
   CallGate* const gate = &impl_->gate;
 // The method's name decides request, response and handler.
-#define POSTRIDER_METHOD(method, member)                                                   \
-  impl_->methods.push_back(                                                                \
-      std::make_unique<UnaryMethod<v1::method##Request, v1::method##Response>>(            \
-          queue,                                                                           \
-          [this, number = decltype(impl_->member)::MethodOf(#method)](auto... arguments) { \
-            impl_->member.TakeUnary(number, arguments...);                                 \
-          },                                                                               \
-          [gate](const v1::method##Request& request, v1::method##Response* response,       \
-                 UnaryCall* call) {                                                        \
-            Serve(gate, RpcMethod::k##method, request, call,                               \
-                  [&request, response](const ApiHandlers& handlers, HandlerDone done) {    \
-                    handlers.member->method(request, response, std::move(done));           \
-                  });                                                                      \
-          }))
+#define POSTRIDER_METHOD(method, member)                                                     \
+  impl_->methods.push_back(                                                                  \
+      std::make_unique<UnaryMethod<v1::method##Request, v1::method##Response>>(              \
+          queue,                                                                             \
+          [this, number = decltype(impl_->member)::MethodOf(#method)](auto... arguments) {   \
+            impl_->member.TakeUnary(number, arguments...);                                   \
+          },                                                                                 \
+          [gate](const v1::method##Request& request, v1::method##Response* response,         \
+                 UnaryCall* call) {                                                          \
+            Serve(gate, RpcMethod::k##method, request, call,                                 \
+                  [&](const ApiHandlers& handlers, HandlerDone done) {                       \
+                    Handle(*handlers.member, &HandlersOf<&ApiHandlers::member>::method, request,\
+                           response, *call, std::move(done));                                \
+                  });                                                                        \
+          },                                                                                 \
+          IsWatched(&HandlersOf<&ApiHandlers::member>::method)))
   POSTRIDER_METHOD(ConfigureWebhook, webhooks);
   POSTRIDER_METHOD(ValidateWebhook, webhooks);
   POSTRIDER_METHOD(GetWebhook, webhooks);

@@ -4,8 +4,10 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <utility>
 
+#include "src/server/call_context.h"
 #include "src/server/call_queue.h"
 #include "src/server/raw_service.h"
 
@@ -17,6 +19,9 @@ class UnaryCall {
   // Sends the answer: the response when the status is OK. Exactly once, on any thread; the call,
   // its request and its response are gone with it.
   virtual void Answer(const grpc::Status& status) = 0;
+
+  // Its cancellation is null when the method is not watched. Before Answer only.
+  virtual CallContext Context() const = 0;
 
  protected:
   ~UnaryCall() = default;
@@ -39,8 +44,10 @@ class UnaryMethod final : public AnyUnaryMethod {
   // Must see to it that the call is answered. On the queue's thread, so it may not block.
   using Handle = std::function<void(const Request&, Response*, UnaryCall*)>;
 
-  UnaryMethod(CallQueue& queue, Take take, Handle handle)
-      : queue_(queue), take_(std::move(take)), handle_(std::move(handle)) {
+  // `watched`: its calls tell when their caller cancels them, or when his deadline passes or his
+  // connection ends. It costs an event of the queue's for each call.
+  UnaryMethod(CallQueue& queue, Take take, Handle handle, bool watched = false)
+      : queue_(queue), take_(std::move(take)), handle_(std::move(handle)), watched_(watched) {
     for (int i = 0; i < kWaiting; ++i) TakeOne();
   }
   UnaryMethod(const UnaryMethod&) = delete;
@@ -53,6 +60,7 @@ class UnaryMethod final : public AnyUnaryMethod {
   class Call final : public UnaryCall {
    public:
     explicit Call(UnaryMethod& method) : hold_(method.queue_), method_(method) {
+      if (method_.watched_) context_.AsyncNotifyWhenDone(&ended_);
       method_.take_(&context_, &bytes_, &writer_, method_.queue_.queue(), &taken_);
     }
 
@@ -63,6 +71,10 @@ class UnaryMethod final : public AnyUnaryMethod {
         writer_.FinishWithError(status, &answered_);
       }
       LetGo();
+    }
+
+    CallContext Context() const override {
+      return {absl::FromChrono(context_.deadline()), cancellation_};
     }
 
    private:
@@ -91,8 +103,25 @@ class UnaryMethod final : public AnyUnaryMethod {
       Call* const call_;
     };
 
+    // The call has come to its end, for whatever reason.
+    class Ended final : public CallQueue::Event {
+     public:
+      explicit Ended(Call* call) : call_(call) {}
+      void Happened(bool /*ok*/) override {
+        if (call_->context_.IsCancelled()) call_->cancellation_->Cancel();
+        call_->LetGo();
+      }
+
+     private:
+      Call* const call_;
+    };
+
     void Begin() {
       method_.TakeOne();
+      if (method_.watched_) {
+        cancellation_ = std::make_shared<Cancellation>();
+        users_.fetch_add(1, std::memory_order_relaxed);
+      }
       const grpc::Status parsed = ParseRequest(&bytes_, &request_);
       if (parsed.ok()) {
         method_.handle_(request_, &response_, this);
@@ -117,6 +146,8 @@ class UnaryMethod final : public AnyUnaryMethod {
     std::atomic<int> users_{2};
     Taken taken_{this};
     Answered answered_{this};
+    Ended ended_{this};
+    std::shared_ptr<Cancellation> cancellation_;
   };
 
   // gRPC holds it until its call comes; it deletes itself at its end.
@@ -125,6 +156,7 @@ class UnaryMethod final : public AnyUnaryMethod {
   CallQueue& queue_;
   const Take take_;
   const Handle handle_;
+  const bool watched_;
 };
 
 }  // namespace postrider

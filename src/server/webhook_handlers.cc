@@ -85,6 +85,7 @@ struct WebhookHandlers::Configure {
   // For a webhook that is created.
   SigningSecret secret;
   v1::ConfigureWebhookResponse* response;
+  CallContext context;
   HandlerDone done;
   // What the receiver has answered 200 to.
   std::optional<Webhook> tested;
@@ -130,7 +131,8 @@ absl::StatusOr<Webhook> WebhookHandlers::Configure::Plan(
 }
 
 void WebhookHandlers::ConfigureWebhook(const v1::ConfigureWebhookRequest& request,
-                                       v1::ConfigureWebhookResponse* response, HandlerDone done) {
+                                       v1::ConfigureWebhookResponse* response,
+                                       const CallContext& context, HandlerDone done) {
   if (!request.has_webhook()) return std::move(done)(InvalidField("webhook", "is missing"));
   absl::StatusOr<Webhook> wanted = WebhookFromProto(request.webhook(), /*needs_name=*/true);
   if (!wanted.ok()) return std::move(done)(wanted.status());
@@ -140,6 +142,7 @@ void WebhookHandlers::ConfigureWebhook(const v1::ConfigureWebhookRequest& reques
   call->etag = request.webhook().etag();
   call->secret = {NewSecretKey(random_)};
   call->response = response;
+  call->context = context;
   call->done = std::move(done);
   outbox_.GetWebhook(call->wanted.tenant, call->wanted.name,
                      [this, call](absl::StatusOr<Webhook> stored) {
@@ -155,7 +158,7 @@ void WebhookHandlers::GateThenStore(std::shared_ptr<Configure> call,
   if (!next.ok()) return std::move(call->done)(next.status());
   if (!next->enabled || next->validation_state == ValidationState::kValid) return Store(call);
 
-  tester_.Test(*next,
+  tester_.Test(*next, call->context,
                [this, call, tested = *next](absl::StatusOr<v1::ValidationResult> result) mutable {
                  if (!result.ok()) return std::move(call->done)(result.status());
                  if (!result->valid()) {
@@ -169,7 +172,9 @@ void WebhookHandlers::GateThenStore(std::shared_ptr<Configure> call,
 
 void WebhookHandlers::Store(std::shared_ptr<Configure> call) {
   // May run more than once: what it leaves in `call` is the last run's.
-  auto modify = [call](std::optional<Webhook> stored) -> absl::StatusOr<std::optional<Webhook>> {
+  auto modify =
+      [this, call](std::optional<Webhook> stored) -> absl::StatusOr<std::optional<Webhook>> {
+    if (absl::Status wanted = call->context.StillWanted(clock_.Now()); !wanted.ok()) return wanted;
     absl::StatusOr<Webhook> next = call->Plan(stored);
     if (!next.ok()) return next.status();
     if (next->enabled && next->validation_state != ValidationState::kValid) {
@@ -193,12 +198,13 @@ void WebhookHandlers::Store(std::shared_ptr<Configure> call) {
 }
 
 void WebhookHandlers::ValidateWebhook(const v1::ValidateWebhookRequest& request,
-                                      v1::ValidateWebhookResponse* response, HandlerDone done) {
+                                      v1::ValidateWebhookResponse* response,
+                                      const CallContext& context, HandlerDone done) {
   switch (request.target_case()) {
     case v1::ValidateWebhookRequest::kRef:
-      return ValidateStored(request.ref(), response, std::move(done));
+      return ValidateStored(request.ref(), response, context, std::move(done));
     case v1::ValidateWebhookRequest::kWebhook:
-      return ValidateUnstored(request.webhook(), response, std::move(done));
+      return ValidateUnstored(request.webhook(), response, context, std::move(done));
     case v1::ValidateWebhookRequest::TARGET_NOT_SET:
       break;
   }
@@ -206,15 +212,16 @@ void WebhookHandlers::ValidateWebhook(const v1::ValidateWebhookRequest& request,
 }
 
 void WebhookHandlers::ValidateStored(const v1::WebhookRef& ref,
-                                     v1::ValidateWebhookResponse* response, HandlerDone done) {
+                                     v1::ValidateWebhookResponse* response,
+                                     const CallContext& context, HandlerDone done) {
   std::string tenant = TenantOrDefault(ref.tenant());
   outbox_.GetWebhook(tenant, ref.name(),
-                     [this, tenant, name = ref.name(), response,
+                     [this, tenant, name = ref.name(), response, context,
                       done = std::move(done)](absl::StatusOr<Webhook> stored) mutable {
                        if (absl::IsNotFound(stored.status()))
                          return std::move(done)(NoWebhook(tenant, name));
                        if (!stored.ok()) return std::move(done)(stored.status());
-                       tester_.Test(*stored,
+                       tester_.Test(*stored, context,
                                     [this, tested = *stored, response, done = std::move(done)](
                                         absl::StatusOr<v1::ValidationResult> result) mutable {
                                       if (!result.ok()) return std::move(done)(result.status());
@@ -251,13 +258,14 @@ void WebhookHandlers::KeepState(Webhook tested, bool valid, HandlerDone done) {
 }
 
 void WebhookHandlers::ValidateUnstored(const v1::Webhook& proto,
-                                       v1::ValidateWebhookResponse* response, HandlerDone done) {
+                                       v1::ValidateWebhookResponse* response,
+                                       const CallContext& context, HandlerDone done) {
   absl::StatusOr<Webhook> wanted = WebhookFromProto(proto, /*needs_name=*/false);
   if (!wanted.ok()) return std::move(done)(wanted.status());
 
   // `found` is what secrets may be borrowed from, NOT_FOUND without one. They go to their own
   // receiver only: else any caller could have them sent to a host of his.
-  auto test = [this, response, done = std::move(done)](
+  auto test = [this, response, context, done = std::move(done)](
                   Webhook webhook, const absl::StatusOr<Webhook>& found) mutable {
     if (!found.ok() && !absl::IsNotFound(found.status())) return std::move(done)(found.status());
     const Webhook* stored = found.ok() && SameOrigin(found->url, webhook.url) ? &*found : nullptr;
@@ -268,7 +276,7 @@ void WebhookHandlers::ValidateUnstored(const v1::Webhook& proto,
     } else {
       webhook.secrets = {{NewSecretKey(random_)}};
     }
-    tester_.Test(webhook, [response, done = std::move(done)](
+    tester_.Test(webhook, context, [response, done = std::move(done)](
                               absl::StatusOr<v1::ValidationResult> result) mutable {
       if (!result.ok()) return std::move(done)(result.status());
       *response->mutable_validation() = *std::move(result);
@@ -339,7 +347,7 @@ void WebhookHandlers::DeleteWebhook(const v1::DeleteWebhookRequest& request,
 
 void WebhookHandlers::RotateSigningSecret(const v1::RotateSigningSecretRequest& request,
                                           v1::RotateSigningSecretResponse* response,
-                                          HandlerDone done) {
+                                          const CallContext& context, HandlerDone done) {
   std::string tenant = TenantOrDefault(request.tenant());
   absl::Duration overlap = kDefaultOverlap;
   if (request.has_overlap()) {
@@ -352,8 +360,9 @@ void WebhookHandlers::RotateSigningSecret(const v1::RotateSigningSecretRequest& 
   }
   const absl::Time now = clock_.Now();
   std::string key = NewSecretKey(random_);
-  auto modify = [tenant, name = request.name(), overlap, now,
-                 key](std::optional<Webhook> stored) -> absl::StatusOr<std::optional<Webhook>> {
+  auto modify = [this, tenant, name = request.name(), overlap, now, key,
+                 context](std::optional<Webhook> stored) -> absl::StatusOr<std::optional<Webhook>> {
+    if (absl::Status wanted = context.StillWanted(clock_.Now()); !wanted.ok()) return wanted;
     if (!stored.has_value()) return NoWebhook(tenant, name);
     std::vector<SigningSecret> secrets = {{key}};
     for (SigningSecret& former : stored->secrets) {

@@ -6,6 +6,7 @@
 #include "src/base/clock.h"
 #include "src/base/random.h"
 #include "src/outbox/outbox.h"
+#include "src/server/call_context.h"
 #include "src/server/handler.h"
 #include "src/server/webhook_tester.h"
 
@@ -18,15 +19,18 @@ namespace postrider {
 // ConfigureWebhook reads the stored webhook, perhaps sends the test request, and then stores in one
 // transaction. Between reading and storing others may change the webhook: the transaction applies
 // the request to what is stored by then, and answers ABORTED when that would need another test.
+// What would tell a secret to a caller who waits no more is not stored.
 class WebhookHandlers {
  public:
   WebhookHandlers(Outbox& outbox, WebhookTester& tester, const Clock& clock, Random& random)
       : outbox_(outbox), tester_(tester), clock_(clock), random_(random) {}
 
   void ConfigureWebhook(const v1::ConfigureWebhookRequest& request,
-                        v1::ConfigureWebhookResponse* response, HandlerDone done);
+                        v1::ConfigureWebhookResponse* response, const CallContext& context,
+                        HandlerDone done);
   void ValidateWebhook(const v1::ValidateWebhookRequest& request,
-                       v1::ValidateWebhookResponse* response, HandlerDone done);
+                       v1::ValidateWebhookResponse* response, const CallContext& context,
+                       HandlerDone done);
   void GetWebhook(const v1::GetWebhookRequest& request, v1::GetWebhookResponse* response,
                   HandlerDone done);
   void ListWebhooks(const v1::ListWebhooksRequest& request, v1::ListWebhooksResponse* response,
@@ -34,7 +38,8 @@ class WebhookHandlers {
   void DeleteWebhook(const v1::DeleteWebhookRequest& request, v1::DeleteWebhookResponse* response,
                      HandlerDone done);
   void RotateSigningSecret(const v1::RotateSigningSecretRequest& request,
-                           v1::RotateSigningSecretResponse* response, HandlerDone done);
+                           v1::RotateSigningSecretResponse* response,
+                           const CallContext& context, HandlerDone done);
 
  private:
   // One ConfigureWebhook call, passed from step to step.
@@ -43,9 +48,9 @@ class WebhookHandlers {
   void GateThenStore(std::shared_ptr<Configure> call, std::optional<Webhook> stored);
   void Store(std::shared_ptr<Configure> call);
   void ValidateStored(const v1::WebhookRef& ref, v1::ValidateWebhookResponse* response,
-                      HandlerDone done);
+                      const CallContext& context, HandlerDone done);
   void ValidateUnstored(const v1::Webhook& proto, v1::ValidateWebhookResponse* response,
-                        HandlerDone done);
+                        const CallContext& context, HandlerDone done);
   // Keeps the result on the webhook, if it is still the one that was tested.
   void KeepState(Webhook tested, bool valid, HandlerDone done);
 

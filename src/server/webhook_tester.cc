@@ -1,5 +1,6 @@
 #include "src/server/webhook_tester.h"
 
+#include <algorithm>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -20,17 +21,19 @@ namespace {
 // since the lane was stopped, `done` hears that.
 class TestEnding {
  public:
-  TestEnding(WebhookTester::Done done, std::atomic<int>* under_way)
-      : done_(std::move(done)), under_way_(under_way) {}
+  TestEnding(WebhookTester::Done done, TestShares* shares, std::string tenant)
+      : done_(std::move(done)), shares_(shares), tenant_(std::move(tenant)) {}
   TestEnding(TestEnding&& other) noexcept
-      : done_(std::move(other.done_)), under_way_(std::exchange(other.under_way_, nullptr)) {}
+      : done_(std::move(other.done_)),
+        shares_(std::exchange(other.shares_, nullptr)),
+        tenant_(std::move(other.tenant_)) {}
   TestEnding& operator=(TestEnding&&) = delete;
   ~TestEnding() {
-    if (under_way_ != nullptr) Stopped();
+    if (shares_ != nullptr) Stopped();
   }
 
   void operator()(absl::StatusOr<v1::ValidationResult> result) {
-    std::exchange(under_way_, nullptr)->fetch_sub(1, std::memory_order_relaxed);
+    std::exchange(shares_, nullptr)->Leave(tenant_);
     std::move(done_)(std::move(result));
   }
 
@@ -41,17 +44,26 @@ class TestEnding {
         "STOPPING"));
   }
 
-  // A want of the server's own says nothing of the webhook.
-  void NotTested(const std::string& why) {
-    (*this)(WithReason(
-        absl::ResourceExhaustedError(absl::StrCat("the webhook was not tested: ", why)),
-        "TOO_MANY_REQUESTS"));
-  }
-
  private:
   WebhookTester::Done done_;
-  std::atomic<int>* under_way_;
+  TestShares* shares_;
+  std::string tenant_;
 };
+
+absl::Status CutShort() {
+  return absl::DeadlineExceededError(
+      "the receiver did not answer the test request before the call's deadline: give the call more "
+      "time");
+}
+
+absl::Status NoResources(const TransferResult& result) {
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrCat(
+          "the webhook was not tested: ",
+          result.message.empty() ? "the server is short of sockets" : ToUtf8(result.message),
+          "; this says nothing about the receiver: try again in a moment")),
+      "OUT_OF_RESOURCES");
+}
 
 std::string LocationOf(const TransferResult& result, const EchoMasker& masker) {
   for (const HttpHeader& header : result.response_headers) {
@@ -165,26 +177,59 @@ v1::ValidationResult DescribeTest(const Webhook& webhook, const TransferRequest&
 WebhookTester::WebhookTester(std::vector<Lane> lanes, const Clock& clock, std::string version)
     : lanes_(std::move(lanes)), clock_(clock), version_(std::move(version)) {}
 
-void WebhookTester::Test(const Webhook& webhook, Done done) {
-  if (under_way_.fetch_add(1, std::memory_order_relaxed) >= kMaxConcurrent) {
-    under_way_.fetch_sub(1, std::memory_order_relaxed);
-    return std::move(done)(WithReason(
-        absl::ResourceExhaustedError(absl::StrCat(kMaxConcurrent,
-                                                  " webhooks are being tested, as "
-                                                  "many as may be at once: try again in a moment")),
-        "TOO_MANY_TESTS"));
+absl::Status TestShares::Enter(const std::string& tenant) {
+  MutexLock lock(&mutex_);
+  const auto it = by_tenant_.find(tenant);
+  const int own = it == by_tenant_.end() ? 0 : it->second;
+  const int shared = kMax - kForNewcomers;
+  const int share = std::max(1, shared / std::max(1, static_cast<int>(by_tenant_.size())));
+  if (own == 0 ? all_ >= kMax : own >= share || all_ >= shared) {
+    return WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                          all_, " webhooks are being tested, ", own, " of tenant ", Quoted(tenant),
+                          ", as many as may be at once: try again in a moment")),
+                      "TOO_MANY_TESTS");
+  }
+  ++all_;
+  by_tenant_[tenant] = own + 1;
+  return absl::OkStatus();
+}
+
+void TestShares::Leave(const std::string& tenant) {
+  MutexLock lock(&mutex_);
+  --all_;
+  const auto it = by_tenant_.find(tenant);
+  if (--it->second == 0) by_tenant_.erase(it);
+}
+
+void WebhookTester::Test(const Webhook& webhook, const CallContext& context, Done done) {
+  if (absl::Status entered = shares_.Enter(webhook.tenant); !entered.ok()) {
+    return std::move(done)(std::move(entered));
   }
   const Lane& lane = lanes_[next_lane_.fetch_add(1, std::memory_order_relaxed) % lanes_.size()];
-  auto send = [this, transport = lane.transport, webhook,
-               ending = TestEnding(std::move(done), &under_way_)]() mutable {
+  auto send = [this, lane, webhook = webhook, context,
+               ending = TestEnding(std::move(done), &shares_, webhook.tenant)]() mutable {
     if (stopping_.load(std::memory_order_relaxed)) return ending.Stopped();
-    TransferRequest request = BuildTestRequest(webhook, version_, clock_.Now());
+    const absl::Time now = clock_.Now();
+    if (absl::Status wanted = context.StillWanted(now); !wanted.ok()) return ending(wanted);
+    // Nobody hears what comes later.
+    const bool cut = context.deadline - now < webhook.timeout;
+    if (cut) webhook.timeout = context.deadline - now;
+    TransferRequest request = BuildTestRequest(webhook, version_, now);
     TransferRequest copy = request;
-    transport->Send(std::move(copy), [webhook = std::move(webhook), request = std::move(request),
-                                      ending = std::move(ending)](TransferResult result) mutable {
-      if (result.error == TransferError::kCancelled) return ending.Stopped();
-      if (result.error == TransferError::kNoResources) return ending.NotTested(result.message);
-      ending(DescribeTest(webhook, request, result));
+    lane.transport->Send(
+        std::move(copy), [this, webhook = std::move(webhook), context, cut, request,
+                          ending = std::move(ending)](TransferResult result) mutable {
+          if (result.error == TransferError::kCancelled) {
+            absl::Status wanted = context.StillWanted(clock_.Now());
+            return wanted.ok() ? ending.Stopped() : ending(std::move(wanted));
+          }
+          if (cut && result.error == TransferError::kTimeout) return ending(CutShort());
+          if (result.error == TransferError::kNoResources) return ending(NoResources(result));
+          ending(DescribeTest(webhook, request, result));
+        });
+    if (context.cancellation == nullptr) return;
+    context.cancellation->OnCancel([lane, target = request.target] {
+      lane.executor->Post([lane, target] { lane.transport->Cancel(*target); });
     });
   };
   lane.executor->Post(std::move(send));

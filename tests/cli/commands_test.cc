@@ -213,6 +213,42 @@ TEST_F(CommandsTest, ValidateTakesANameOrAUrl) {
   EXPECT_EQ(sink_.request_count(), 0u);
 }
 
+TEST_F(CommandsTest, WebhooksAreListedAndShown) {
+  ASSERT_EQ(ConfigureHook().exit_code, kOk);
+  ASSERT_EQ(Run({"configure", "--name", "a-draft", "--url", sink_.Url(), "--draft"}).exit_code, kOk);
+  for (const std::vector<std::string>& list :
+       {std::vector<std::string>{"webhooks"}, std::vector<std::string>{"webhooks", "list"}}) {
+    const ProgramRun run = Run(list);
+    EXPECT_EQ(run.exit_code, kOk) << run.err;
+    const std::vector<std::string> lines = absl::StrSplit(run.out, '\n', absl::SkipEmpty());
+    ASSERT_EQ(lines.size(), 3u);
+    EXPECT_THAT(lines[0], StartsWith("NAME "));
+    EXPECT_THAT(lines[1], AllOf(StartsWith("a-draft "), HasSubstr("not enabled")));
+    EXPECT_THAT(lines[2], AllOf(StartsWith("hook "), HasSubstr(" valid "), HasSubstr(sink_.Url())));
+  }
+  ProgramRun run = Run({"webhooks", "get", "hook"});
+  EXPECT_EQ(run.exit_code, kOk) << run.err;
+  EXPECT_THAT(run.out, StartsWith("webhook hook of tenant default: enabled, valid\n"));
+  run = Run({"webhooks", "get", "hook", "--json"});
+  EXPECT_EQ(FromJsonLine<v1::GetWebhookResponse>(run.out).webhook().url(), sink_.Url());
+  run = Run({"webhooks", "get", "nonsense"});
+  EXPECT_EQ(run.exit_code, kRefused);
+  EXPECT_THAT(run.err, HasSubstr("NOT_FOUND"));
+}
+
+TEST_F(CommandsTest, ASecretThatNobodySawIsRotated) {
+  const std::string first = ConfigureHook().out;
+  ProgramRun run = Run({"webhooks", "rotate-secret", "hook", "--overlap", "0s"});
+  EXPECT_EQ(run.exit_code, kOk) << run.err;
+  EXPECT_THAT(run.out, StartsWith("Signing secret, shown only now: whsec_"));
+  EXPECT_THAT(first, Not(HasSubstr(run.out)));
+  run = Run({"webhooks", "rotate-secret", "hook", "--json"});
+  EXPECT_THAT(FromJsonLine<v1::RotateSigningSecretResponse>(run.out).signing_secret(),
+              StartsWith("whsec_"));
+  EXPECT_EQ(Run({"webhooks", "rotate-secret"}).exit_code, kUsage);
+  EXPECT_EQ(Run({"webhooks", "rotate-secret", "nonsense"}).exit_code, kRefused);
+}
+
 TEST_F(CommandsTest, PublishPrintsTheId) {
   ASSERT_EQ(ConfigureHook().exit_code, kOk);
   const ProgramRun run = Run({"publish", "--type", "RUN_X", "--model-name", "churn", "--model-id",

@@ -888,6 +888,33 @@ TEST(CurlTransportTest, WorksWithTheRealResolver) {
 
 // ---- Breaking off
 
+TEST(CurlTransportTest, CancelEndsWhatGoesToOneTargetAndNothingElse) {
+  HttpSink sink(Always(By(Way::kHang)));
+  TransportHarness h;
+  h.thread.Call([&] { h.resolver.holds = true; });
+  const TransferRequest sent = TransportHarness::Request(sink.Url());
+  const TransferRequest other = TransportHarness::Request(sink.Url());
+  const TransferRequest unresolved = TransportHarness::Request(UrlOf("slow.test", sink));
+  h.Start(sent);
+  h.Start(sent);
+  h.Start(other);
+  h.Start(unresolved);
+  ASSERT_TRUE(sink.WaitForRequests(3));
+  h.thread.Call([&] {
+    h.transport->Cancel(*sent.target);
+    h.transport->Cancel(*unresolved.target);
+    h.transport->Cancel(*unresolved.target);
+  });
+  for (const TransferResult& result : h.results.WaitFor(3)) {
+    EXPECT_EQ(result.error, TransferError::kCancelled);
+  }
+  h.thread.Call([&] { h.resolver.Tell(); });
+  h.thread.Turn();
+  EXPECT_EQ(h.results.size(), 3u) << "the other one goes on, and each is told once";
+  h.CancelAll();
+  EXPECT_EQ(h.results.WaitFor(4)[3].error, TransferError::kCancelled);
+}
+
 TEST(CurlTransportTest, CancelAllEndsEveryStage) {
   HttpSink sink(Always(By(Way::kHang)));
   TransportHarness h;

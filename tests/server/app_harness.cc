@@ -61,7 +61,7 @@ grpc::Status AppHarness::Configure(const v1::Webhook& webhook) {
   v1::ConfigureWebhookRequest request;
   *request.mutable_webhook() = webhook;
   v1::ConfigureWebhookResponse response;
-  return webhooks_->ConfigureWebhook(CallContext().get(), request, &response);
+  return webhooks_->ConfigureWebhook(NewClientContext().get(), request, &response);
 }
 
 grpc::Status AppHarness::Publish(const std::string& json, std::string* id) {
@@ -70,7 +70,7 @@ grpc::Status AppHarness::Publish(const std::string& json, std::string* id) {
   request.mutable_notification()->set_json_payload(json);
   v1::PublishNotificationResponse response;
   const grpc::Status status =
-      notifications_->PublishNotification(CallContext().get(), request, &response);
+      notifications_->PublishNotification(NewClientContext().get(), request, &response);
   *id = response.notification_id();
   return status;
 }
@@ -79,7 +79,7 @@ std::vector<v1::Delivery> AppHarness::DeliveriesOf(const std::string& notificati
   v1::ListDeliveriesRequest request;
   request.set_notification_id(notification_id);
   v1::ListDeliveriesResponse response;
-  const grpc::Status status = deliveries_->ListDeliveries(CallContext().get(), request, &response);
+  const grpc::Status status = deliveries_->ListDeliveries(NewClientContext().get(), request, &response);
   if (!status.ok()) return {};
   return {response.deliveries().begin(), response.deliveries().end()};
 }

@@ -112,7 +112,7 @@ TEST_F(AppTest, ValidatesAStoredWebhook) {
   v1::ValidateWebhookRequest request;
   request.mutable_ref()->set_name("hook");
   v1::ValidateWebhookResponse response;
-  ASSERT_TRUE(harness_.webhooks().ValidateWebhook(CallContext().get(), request, &response).ok());
+  ASSERT_TRUE(harness_.webhooks().ValidateWebhook(NewClientContext().get(), request, &response).ok());
   EXPECT_FALSE(response.validation().valid());
   EXPECT_EQ(response.validation().http_status(), 204);
   EXPECT_EQ(response.validation().request().url(), sink_.Url());
@@ -135,7 +135,7 @@ TEST_F(AppTest, AWebhookThatFailsItsTestIsRefusedWithWhatCameOfIt) {
   v1::GetWebhookRequest get;
   get.set_name("hook");
   v1::GetWebhookResponse stored;
-  EXPECT_EQ(harness_.webhooks().GetWebhook(CallContext().get(), get, &stored).error_code(),
+  EXPECT_EQ(harness_.webhooks().GetWebhook(NewClientContext().get(), get, &stored).error_code(),
             grpc::StatusCode::NOT_FOUND);
 }
 
@@ -164,7 +164,7 @@ TEST_F(AppTest, AFailedDeliveryIsTriedAgain) {
   v1::GetDeliveryRequest request;
   request.set_delivery_id(harness_.DeliveriesOf(id).at(0).delivery_id());
   v1::GetDeliveryResponse response;
-  ASSERT_TRUE(harness_.deliveries().GetDelivery(CallContext().get(), request, &response).ok());
+  ASSERT_TRUE(harness_.deliveries().GetDelivery(NewClientContext().get(), request, &response).ok());
   ASSERT_EQ(response.attempts_size(), 3);
   EXPECT_EQ(response.attempts(0).http_status(), 503);
   EXPECT_EQ(response.attempts(2).http_status(), 200);
@@ -348,7 +348,7 @@ TEST_F(AppTest, StopsAtAnyMomentWithCallsUnderWayAndLosesNothing) {
     }
     callers.emplace_back([&] {
       v1::ListDeliveriesResponse response;
-      while (harness_.deliveries().ListDeliveries(CallContext().get(), {}, &response).ok()) {
+      while (harness_.deliveries().ListDeliveries(NewClientContext().get(), {}, &response).ok()) {
         ++others;
       }
       ++ended;

@@ -31,7 +31,7 @@ grpc::Status Exchange(const std::shared_ptr<grpc::Channel>& channel, const std::
                       const std::string& request, std::string* response) {
   grpc::GenericStub stub(channel);
   grpc::CompletionQueue queue;
-  const std::unique_ptr<grpc::ClientContext> context = CallContext();
+  const std::unique_ptr<grpc::ClientContext> context = NewClientContext();
   const auto next = [&queue] {
     void* tag = nullptr;
     bool ok = false;
@@ -56,7 +56,7 @@ grpc::Status Exchange(const std::shared_ptr<grpc::Channel>& channel, const std::
   return status;
 }
 
-std::unique_ptr<grpc::ClientContext> CallContext() {
+std::unique_ptr<grpc::ClientContext> NewClientContext() {
   auto context = std::make_unique<grpc::ClientContext>();
   context->set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(60));
   return context;

@@ -13,7 +13,7 @@ namespace postrider {
 // call has a deadline that only a hanging server meets.
 
 // A context with that deadline.
-std::unique_ptr<grpc::ClientContext> CallContext();
+std::unique_ptr<grpc::ClientContext> NewClientContext();
 
 // Sends one message, as these bytes, to a method (/package.Service/Method) and takes the one that
 // comes back, if any does.

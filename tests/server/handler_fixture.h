@@ -54,11 +54,25 @@ class HandlerFixture : public ::testing::Test {
     return call;
   }
 
-  // The same for a call that ends without a test request.
+  // The same for a method that is told of its caller: context_.
   template <typename Handlers, typename Request, typename Response>
-  absl::Status Do(Handlers& handlers,
-                  void (Handlers::*method)(const Request&, Response*, HandlerDone),
-                  const Request& request, Response* response) {
+  std::unique_ptr<Call<Response>> Start(Handlers& handlers,
+                                        void (Handlers::*method)(const Request&, Response*,
+                                                                 const CallContext&, HandlerDone),
+                                        const Request& request) {
+    auto call = std::make_unique<Call<Response>>();
+    auto* raw = call.get();
+    (handlers.*method)(request, &call->response, context_, [raw](absl::Status status) {
+      ASSERT_FALSE(raw->status.has_value()) << "ended twice";
+      raw->status = std::move(status);
+    });
+    Run();
+    return call;
+  }
+
+  // The same for a call that ends without a test request.
+  template <typename Handlers, typename Method, typename Request, typename Response>
+  absl::Status Do(Handlers& handlers, Method method, const Request& request, Response* response) {
     auto call = Start(handlers, method, request);
     EXPECT_TRUE(call->status.has_value());
     *response = std::move(call->response);
@@ -109,6 +123,7 @@ class HandlerFixture : public ::testing::Test {
   }
 
   FakeClock clock_;
+  CallContext context_;
   SeededRandom random_{7};
   MemoryStore store_;
   MemoryOutbox outbox_{clock_, store_, nullptr};

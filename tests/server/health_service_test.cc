@@ -43,7 +43,7 @@ class HealthServiceTest : public ::testing::Test {
     void Cancel() { context_->TryCancel(); }
 
    private:
-    const std::unique_ptr<grpc::ClientContext> context_ = CallContext();
+    const std::unique_ptr<grpc::ClientContext> context_ = NewClientContext();
     const std::unique_ptr<grpc::ClientReader<HealthCheckResponse>> reader_;
   };
 
@@ -55,7 +55,7 @@ class HealthServiceTest : public ::testing::Test {
 TEST_F(HealthServiceTest, CheckSaysWhatItIsTold) {
   const auto check = [this](const std::string& service) {
     HealthCheckResponse response;
-    const grpc::Status status = stub_->Check(CallContext().get(), Of(service), &response);
+    const grpc::Status status = stub_->Check(NewClientContext().get(), Of(service), &response);
     EXPECT_TRUE(status.ok()) << status.error_message();
     return response.status();
   };
@@ -66,7 +66,7 @@ TEST_F(HealthServiceTest, CheckSaysWhatItIsTold) {
     health_.SetServing(false);
   }
   HealthCheckResponse response;
-  EXPECT_EQ(stub_->Check(CallContext().get(), Of("c.Service"), &response).error_code(),
+  EXPECT_EQ(stub_->Check(NewClientContext().get(), Of("c.Service"), &response).error_code(),
             grpc::StatusCode::NOT_FOUND);
 }
 

@@ -60,7 +60,7 @@ class RpcServerTest : public ::testing::Test {
   static std::string Call(const std::shared_ptr<grpc::Channel>& channel) {
     const auto stub = v1::WebhookService::NewStub(channel);
     v1::GetWebhookResponse response;
-    const grpc::Status status = stub->GetWebhook(CallContext().get(), {}, &response);
+    const grpc::Status status = stub->GetWebhook(NewClientContext().get(), {}, &response);
     const std::string reason = ReasonOf(status);
     return reason.empty() ? "not reached: " + status.error_message() : reason;
   }
@@ -231,7 +231,7 @@ TEST_F(RpcServerTest, AnAddressThatIsNotOursIsSaid) {
 TEST_F(RpcServerTest, ShutdownEndsAWatchAndDoesNotWaitForItsClient) {
   ASSERT_EQ(Start().message, "");
   const auto stub = grpc::health::v1::Health::NewStub(Channel(grpc::InsecureChannelCredentials()));
-  const auto context = CallContext();
+  const auto context = NewClientContext();
   const auto reader = stub->Watch(context.get(), {});
   grpc::health::v1::HealthCheckResponse response;
   ASSERT_TRUE(reader->Read(&response));

@@ -98,7 +98,7 @@ class RpcServicesTest : public ::testing::Test {
   std::function<grpc::Status()> Publish(size_t bytes) {
     return [this, bytes] {
       v1::PublishNotificationResponse response;
-      return notification_stub_->PublishNotification(CallContext().get(), Request(bytes),
+      return notification_stub_->PublishNotification(NewClientContext().get(), Request(bytes),
                                                      &response);
     };
   }
@@ -109,7 +109,7 @@ class RpcServicesTest : public ::testing::Test {
       Stub* stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*)) {
     return [stub, method] {
       Response response;
-      return (stub->*method)(CallContext().get(), Request(), &response);
+      return (stub->*method)(NewClientContext().get(), Request(), &response);
     };
   }
 

@@ -38,6 +38,8 @@ class HeldService final : public QueuedService {
     std::thread::id queue;
   };
 
+  explicit HeldService(bool watched = false) : watched_(watched) {}
+
   std::vector<grpc::Service*> services() override { return {&service_}; }
   void TakeCalls(CallQueue& queue) override {
     methods_.push_back(std::make_unique<UnaryMethod<HealthCheckRequest, HealthCheckResponse>>(
@@ -49,7 +51,8 @@ class HeldService final : public QueuedService {
           MutexLock lock(&mutex_);
           held_.push_back({request.service(), response, call, std::this_thread::get_id()});
           changed_.SignalAll();
-        }));
+        },
+        watched_));
   }
 
   std::vector<Held> WaitFor(size_t count) {
@@ -65,6 +68,7 @@ class HeldService final : public QueuedService {
  private:
   using Api = RawService<Health>;
 
+  const bool watched_;
   Api service_;
   std::vector<std::unique_ptr<AnyUnaryMethod>> methods_;
   Mutex mutex_;
@@ -80,7 +84,7 @@ class Calls {
     for (size_t i = 0; i < calls_.size(); ++i) {
       HealthCheckRequest request;
       request.set_service(std::to_string(i));
-      calls_[i].context = CallContext();
+      calls_[i].context = NewClientContext();
       calls_[i].reader = stub_->AsyncCheck(calls_[i].context.get(), request, &queue_);
       calls_[i].reader->Finish(&calls_[i].response, &calls_[i].status, &calls_[i]);
     }
@@ -153,7 +157,7 @@ TEST(UnaryMethodTest, ACallThatItsClientCancelledCanBeAnswered) {
   auto stub = Health::NewStub(server.channel());
   std::vector<HeldService::Held> held;
   {
-    const auto context = CallContext();
+    const auto context = NewClientContext();
     std::thread cancel([&] {
       held = service.WaitFor(1);
       context->TryCancel();
@@ -166,8 +170,74 @@ TEST(UnaryMethodTest, ACallThatItsClientCancelledCanBeAnswered) {
   // The next one is not disturbed.
   std::thread answer([&service] { service.WaitFor(1).front().call->Answer(grpc::Status::OK); });
   HealthCheckResponse response;
-  EXPECT_TRUE(stub->Check(CallContext().get(), {}, &response).ok());
+  EXPECT_TRUE(stub->Check(NewClientContext().get(), {}, &response).ok());
   answer.join();
+}
+
+// Until the deadline of half a minute.
+bool WaitUntilCancelled(const Cancellation& cancellation) {
+  const absl::Time deadline = absl::Now() + absl::Seconds(30);
+  while (!cancellation.cancelled() && absl::Now() < deadline) {
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+  return cancellation.cancelled();
+}
+
+TEST(UnaryMethodTest, AWatchedCallHearsWhenItsClientCancels) {
+  HeldService service(/*watched=*/true);
+  QueuedServer server(service);
+  auto stub = Health::NewStub(server.channel());
+  std::vector<HeldService::Held> held;
+  std::shared_ptr<Cancellation> cancellation;
+  {
+    const auto context = NewClientContext();
+    std::thread cancel([&] {
+      held = service.WaitFor(1);
+      cancellation = held.front().call->Context().cancellation;
+      EXPECT_FALSE(cancellation->cancelled());
+      context->TryCancel();
+    });
+    HealthCheckResponse response;
+    EXPECT_EQ(stub->Check(context.get(), {}, &response).error_code(), grpc::StatusCode::CANCELLED);
+    cancel.join();
+  }
+  EXPECT_TRUE(WaitUntilCancelled(*cancellation));
+  bool heard = false;
+  cancellation->OnCancel([&heard] { heard = true; });
+  EXPECT_TRUE(heard) << "it is too late to wait for it";
+  held.front().call->Answer(grpc::Status::OK);
+}
+
+TEST(UnaryMethodTest, AWatchedCallKnowsItsDeadlineAndHearsWhenItHasPassed) {
+  HeldService service(/*watched=*/true);
+  QueuedServer server(service);
+  auto stub = Health::NewStub(server.channel());
+  grpc::ClientContext context;
+  context.set_deadline(absl::ToChronoTime(absl::Now() + absl::Milliseconds(200)));
+  HealthCheckResponse response;
+  EXPECT_EQ(stub->Check(&context, {}, &response).error_code(),
+            grpc::StatusCode::DEADLINE_EXCEEDED);
+  std::vector<HeldService::Held> held = service.WaitFor(1);
+  const CallContext of_call = held.front().call->Context();
+  EXPECT_LT(of_call.deadline, absl::Now() + absl::Seconds(1));
+  EXPECT_TRUE(WaitUntilCancelled(*of_call.cancellation));
+  held.front().call->Answer(grpc::Status::OK);
+}
+
+TEST(UnaryMethodTest, AWatchedCallThatIsAnsweredIsNotCancelled) {
+  HeldService service(/*watched=*/true);
+  QueuedServer server(service);
+  Calls calls(server.channel(), 20);
+  std::vector<std::shared_ptr<Cancellation>> cancellations;
+  for (const HeldService::Held& one : service.WaitFor(20)) {
+    cancellations.push_back(one.call->Context().cancellation);
+    one.call->Answer(grpc::Status::OK);
+  }
+  for (const Calls::Call& call : calls.WaitForAll()) {
+    EXPECT_TRUE(call.status.ok()) << call.status.error_message();
+  }
+  server.Shutdown(absl::InfiniteDuration());
+  for (const auto& cancellation : cancellations) EXPECT_FALSE(cancellation->cancelled());
 }
 
 TEST(UnaryMethodTest, WhatIsNoRequestIsRefusedAndTakesNobodysPlace) {

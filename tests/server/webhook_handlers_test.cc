@@ -424,16 +424,24 @@ TEST_F(WebhookHandlersTest, StoredSecretsGoToTheirOwnReceiverOnly) {
   EXPECT_EQ(transport_.sent(), 2u);
 }
 
-TEST_F(WebhookHandlersTest, TestsAreBounded) {
+TEST_F(WebhookHandlersTest, OneTenantsTestsAreBoundedAndKeepNobodyElseOut) {
   v1::ValidateWebhookRequest request;
   request.mutable_webhook()->set_url("http://receiver.example/x");
   std::vector<std::unique_ptr<Call<v1::ValidateWebhookResponse>>> calls;
-  for (int i = 0; i < WebhookTester::kMaxConcurrent; ++i) {
+  for (int i = 0; i < TestShares::kMax - TestShares::kForNewcomers; ++i) {
     calls.push_back(Start(webhooks_, &WebhookHandlers::ValidateWebhook, request));
   }
   v1::ValidateWebhookResponse response;
   const absl::Status status = Do(webhooks_, &WebhookHandlers::ValidateWebhook, request, &response);
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(status), "TOO_MANY_TESTS");
+  v1::ValidateWebhookRequest other = request;
+  other.mutable_webhook()->set_tenant("other");
+  auto others = Start(webhooks_, &WebhookHandlers::ValidateWebhook, other);
+  EXPECT_FALSE(others->status.has_value());
+  transport_.Succeed(transport_.sent() - 1);
+  Run();
+  EXPECT_TRUE(others->status.has_value());
 
   transport_.Succeed(0);
   Run();
@@ -445,14 +453,97 @@ TEST_F(WebhookHandlersTest, TestsAreBounded) {
   EXPECT_TRUE(next->status.has_value());
 }
 
-TEST_F(WebhookHandlersTest, AWantOfTheServersOwnSaysNothingOfTheWebhook) {
+TEST_F(WebhookHandlersTest, ATestEndsWithItsCallersDeadlineAndBlamesNobody) {
+  Configure(AWebhook("hook", true));
+  context_.deadline = clock_.Now() + absl::Seconds(2);
+  v1::ValidateWebhookRequest request;
+  request.mutable_ref()->set_name("hook");
+  auto call = Start(webhooks_, &WebhookHandlers::ValidateWebhook, request);
+  EXPECT_EQ(transport_.request(1).target->timeout, absl::Seconds(2));
+  transport_.Fail(1, TransferError::kTimeout);
+  Run();
+  ASSERT_TRUE(call->status.has_value());
+  EXPECT_EQ(call->status->code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(Row("hook").validation_state, ValidationState::kValid);
+}
+
+TEST_F(WebhookHandlersTest, ATestEndsWhenItsCallerCancels) {
+  context_.cancellation = std::make_shared<Cancellation>();
   v1::ValidateWebhookRequest request;
   request.mutable_webhook()->set_url("http://receiver.example/x");
   auto call = Start(webhooks_, &WebhookHandlers::ValidateWebhook, request);
-  transport_.Fail(0, TransferError::kNoResources);
+  EXPECT_EQ(transport_.pending_count(), 1u);
+  context_.cancellation->Cancel();
+  Run();
+  EXPECT_EQ(transport_.pending_count(), 0u);
+  ASSERT_TRUE(call->status.has_value());
+  EXPECT_EQ(call->status->code(), absl::StatusCode::kCancelled);
+  // Nothing is sent for one that was cancelled before.
+  auto late = Start(webhooks_, &WebhookHandlers::ValidateWebhook, request);
+  EXPECT_EQ(late->status->code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(transport_.sent(), 1u);
+}
+
+TEST_F(WebhookHandlersTest, WhatOurOwnResourcesPreventIsNotBlamedOnTheReceiver) {
+  Configure(AWebhook("hook", true));
+  v1::ValidateWebhookRequest request;
+  request.mutable_ref()->set_name("hook");
+  auto call = Start(webhooks_, &WebhookHandlers::ValidateWebhook, request);
+  transport_.Fail(1, TransferError::kNoResources, "no file descriptors are left");
   Run();
   ASSERT_TRUE(call->status.has_value());
-  EXPECT_EQ(call->status->code(), absl::StatusCode::kResourceExhausted) << *call->status;
+  EXPECT_EQ(call->status->code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(ReasonOf(*call->status), "OUT_OF_RESOURCES");
+  EXPECT_EQ(Row("hook").validation_state, ValidationState::kValid);
+}
+
+TEST_F(WebhookHandlersTest, WhatOutlivesItsCallersDeadlineIsNotStored) {
+  context_.deadline = clock_.Now() + absl::Seconds(20);
+  v1::ConfigureWebhookRequest request;
+  *request.mutable_webhook() = AWebhook("hook", true);
+  auto call = Start(webhooks_, &WebhookHandlers::ConfigureWebhook, request);
+  clock_.Advance(absl::Seconds(21));
+  transport_.Succeed(0, 200);
+  Run();
+  ASSERT_TRUE(call->status.has_value());
+  EXPECT_EQ(call->status->code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(call->response.ByteSizeLong(), 0u);
+  EXPECT_FALSE(store_.GetWebhook("default", "hook").ok()) << "its secret was shown to nobody";
+}
+
+TEST_F(WebhookHandlersTest, WhatWasCancelledBeforeItWasStoredIsNotStored) {
+  context_.cancellation = std::make_shared<Cancellation>();
+  Configure(AWebhook("hook", false));
+  const Webhook before = Row("hook");
+  context_.cancellation->Cancel();
+  v1::RotateSigningSecretRequest rotate;
+  rotate.set_name("hook");
+  v1::RotateSigningSecretResponse rotated;
+  EXPECT_EQ(Do(webhooks_, &WebhookHandlers::RotateSigningSecret, rotate, &rotated).code(),
+            absl::StatusCode::kCancelled);
+  EXPECT_EQ(rotated.signing_secret(), "");
+  EXPECT_EQ(Row("hook").secrets, before.secrets);
+  EXPECT_EQ(TryConfigure(AWebhook("new", false)).code(), absl::StatusCode::kCancelled);
+  EXPECT_FALSE(store_.GetWebhook("default", "new").ok());
+}
+
+TEST(TestSharesTest, WhoeverIsAloneMayHaveNearlyAllAndNewcomersFindAPlace) {
+  TestShares shares;
+  const auto enter = [&shares](const std::string& tenant, int times) {
+    int entered = 0;
+    while (entered < times && shares.Enter(tenant).ok()) ++entered;
+    return entered;
+  };
+  EXPECT_EQ(enter("greedy", 100), 56);
+  // Two of them share what is left.
+  EXPECT_EQ(enter("second", 100), 1);
+  EXPECT_EQ(enter("third", 100), 1);
+  // What the first gives back goes to those who have less, up to equal shares.
+  for (int i = 0; i < 20; ++i) shares.Leave("greedy");
+  EXPECT_EQ(enter("greedy", 100), 0);
+  EXPECT_EQ(enter("second", 100), 17);
+  EXPECT_EQ(enter("third", 100), 1);
+  EXPECT_EQ(enter("fourth", 100), 1);
 }
 
 TEST_F(WebhookHandlersTest, AStoppedLaneAnswers) {

@@ -29,6 +29,14 @@ void FakeTransport::Send(TransferRequest request, Done done) {
   ++pending_count_;
 }
 
+void FakeTransport::Cancel(const HttpTarget& target) {
+  for (size_t i = 0; i < exchanges_.size(); ++i) {
+    if (pending(i) && request(i).target.get() == &target) {
+      Fail(i, TransferError::kCancelled, "nobody waits for it any more");
+    }
+  }
+}
+
 void FakeTransport::CancelAll() {
   // What a `done` sends meanwhile is broken off too.
   for (size_t i = 0; i < exchanges_.size(); ++i) {

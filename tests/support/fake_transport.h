@@ -17,6 +17,7 @@ class FakeTransport final : public Transport {
   ~FakeTransport() override;
 
   void Send(TransferRequest request, Done done) override;
+  void Cancel(const HttpTarget& target) override;
   void CancelAll() override;
 
   // How many were sent in all.

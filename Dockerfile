@@ -11,7 +11,7 @@ RUN cmake --preset release -DBUILD_TESTING=OFF \
 FROM debian:bookworm-slim
 RUN apt-get update \
   && apt-get install -y --no-install-recommends \
-    ca-certificates libabsl20220623 libc-ares2 libcurl4 libgrpc++1.51 libgrpc29 \
+    ca-certificates libabsl20220623 libc-ares2 libcurl4 libgrpc++1.51 libgrpc29 libidn2-0 \
     libjemalloc2 libprometheus-cpp-core1.0 libprotobuf32 libspdlog1.10 libsqlite3-0 libssl3 libstdc++6 \
   && rm -rf /var/lib/apt/lists/* \
   && useradd --system --uid 10001 --user-group --no-create-home --home-dir /var/lib/postrider \

@@ -9,6 +9,9 @@
 namespace postrider {
 namespace {
 
+// Many parsers go down by a call a level: what is deeper kills receivers.
+constexpr size_t kMaxLevels = 512;
+
 bool IsDigit(int c) { return c >= '0' && c <= '9'; }
 
 int HexDigit(int c) {
@@ -113,6 +116,7 @@ bool Checker::Walk() {
 bool Checker::Open() {
   for (;;) {
     const char bracket = text_[at_];
+    if (open_.size() == kMaxLevels) return Fault("expected at most 512 levels of nesting");
     open_.push_back(bracket);
     ++at_;
     SkipSpace();

@@ -10,8 +10,10 @@ namespace postrider {
 // may be of any size and precision, keys may come twice: nothing is converted. A \u escape of half
 // a surrogate pair is refused, since it stands for no character and receivers choke on it.
 //
+// It may be nested 512 levels deep, itself included: receivers' parsers do not bear any depth.
+//
 // Otherwise INVALID_ARGUMENT with the byte offset, from 0, of the fault, and what was expected
-// there. Nesting costs a byte of heap a level, so that no text overflows the stack.
+// there.
 //
 // Own code, since RapidJSON 1.1 refuses 1e400 even where it keeps numbers as text.
 absl::Status CheckJsonObject(std::string_view text);

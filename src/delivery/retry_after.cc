@@ -28,11 +28,19 @@ std::optional<absl::Duration> ParseRetryAfter(std::string_view text, absl::Time 
   const absl::string_view value =
       absl::StripAsciiWhitespace(absl::string_view(text.data(), text.size()));
   if (value.empty() || value.size() > kMaxLength) return std::nullopt;
-  if (std::all_of(value.begin(), value.end(), absl::ascii_isdigit)) {
+  // Some send fractions, though RFC 9110 knows none. They are rounded up: nobody is asked too soon.
+  const size_t point = std::min(value.find('.'), value.size());
+  const absl::string_view whole = value.substr(0, point);
+  const absl::string_view fraction = value.substr(std::min(point + 1, value.size()));
+  const bool has_point = point < value.size();
+  if (!whole.empty() && std::all_of(whole.begin(), whole.end(), absl::ascii_isdigit) &&
+      has_point != fraction.empty() &&
+      std::all_of(fraction.begin(), fraction.end(), absl::ascii_isdigit)) {
     int64_t seconds;
     // All digits: what cannot be read is too large.
-    if (!absl::SimpleAtoi(value, &seconds)) return kMaxRetryAfter;
-    return std::min(absl::Seconds(seconds), kMaxRetryAfter);
+    if (!absl::SimpleAtoi(whole, &seconds)) return kMaxRetryAfter;
+    const bool more = fraction.find_first_not_of('0') != absl::string_view::npos;
+    return std::min(absl::Seconds(seconds) + absl::Seconds(more ? 1 : 0), kMaxRetryAfter);
   }
   for (const absl::string_view format : kDateFormats) {
     absl::Time time;

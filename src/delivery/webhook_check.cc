@@ -1,9 +1,11 @@
 #include "src/delivery/webhook_check.h"
 
 #include <arpa/inet.h>
+#include <idn2.h>
 
 #include <algorithm>
 #include <charconv>
+#include <memory>
 #include <optional>
 
 #include "absl/strings/ascii.h"
@@ -35,7 +37,7 @@ absl::Status CheckCharacters(std::string_view url) {
     if (byte == ' ') return Bad("must have no spaces: write them as %20");
     if (byte < 0x20 || byte == 0x7f) return Bad("must have no control characters");
     if (byte >= 0x80) {
-      return Bad("must be ASCII: percent-encode the path, and write the host in Punycode (xn--)");
+      return Bad("must be ASCII behind the host: percent-encode it");
     }
     if (byte == '\\') return Bad("must have no backslashes: write them as %5C");
     if (byte == '#') return Bad("must have no fragment (#): it is never sent");
@@ -117,6 +119,33 @@ bool IsControl(char c) {
 }
 
 }  // namespace
+
+absl::StatusOr<std::string> UrlAsSent(const std::string& url) {
+  const auto is_ascii = [](std::string_view text) {
+    return std::none_of(text.begin(), text.end(),
+                        [](char c) { return static_cast<unsigned char>(c) >= 0x80; });
+  };
+  const size_t scheme = url.find("://");
+  if (url.size() > kMaxUrlBytes || scheme == std::string::npos) return url;
+  const size_t begin = scheme + 3;
+  const size_t end = std::min(url.find_first_of("/?#:", begin), url.size());
+  const std::string host = url.substr(begin, end - begin);
+  if (is_ascii(host)) return url;
+  char* ascii = nullptr;
+  const int code = idn2_to_ascii_8z(host.c_str(), &ascii, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL);
+  const std::unique_ptr<char, decltype(&idn2_free)> owner(ascii, &idn2_free);
+  if (code != IDN2_OK) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("has a host that is no internationalised name (", idn2_strerror(code), ")"));
+  }
+  return absl::StrCat(url.substr(0, begin), ascii, url.substr(end));
+}
+
+std::string_view TrimHeaderValue(std::string_view value) {
+  const size_t begin = std::min(value.find_first_not_of(" \t"), value.size());
+  const size_t last = value.find_last_not_of(" \t");
+  return last == std::string_view::npos ? "" : value.substr(begin, last + 1 - begin);
+}
 
 absl::StatusOr<ParsedUrl> ParseUrl(std::string_view url) {
   if (url.empty()) return Bad("is required");

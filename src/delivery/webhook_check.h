@@ -34,6 +34,14 @@ struct ParsedUrl {
 // (127.1, 0x7f000001).
 absl::StatusOr<ParsedUrl> ParseUrl(std::string_view url);
 
+// The URL as it is sent, stored and shown: a host beyond ASCII in Punycode (UTS 46, non-transitional,
+// so that straße.example is another host than strasse.example), all else as it is. INVALID_ARGUMENT
+// when the host has no such form; other faults are left to ParseUrl.
+absl::StatusOr<std::string> UrlAsSent(const std::string& url);
+
+// The value without the blanks and tabs around it, which are no part of it (RFC 9110, 5.5).
+std::string_view TrimHeaderValue(std::string_view value);
+
 // A field that is not as it must be. `field` is the path inside the webhook, such as "url" or
 // "headers[3].name"; `description` continues it as a sentence does: "must be absolute".
 struct WebhookFault {

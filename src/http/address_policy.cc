@@ -9,11 +9,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
+#include <string_view>
 
 #include "absl/strings/str_cat.h"
 
 namespace postrider {
 namespace {
+
+constexpr char kCloudMetadata[] = "a cloud metadata";
 
 struct SpecialRange {
   const char* cidr;
@@ -25,9 +28,9 @@ struct SpecialRange {
 // addresses at which clouds serve their metadata, also where they are public ones. The first that
 // contains an address names it.
 constexpr SpecialRange kV4Ranges[] = {
-    {"169.254.169.254/32", "a cloud metadata"},
-    {"100.100.100.200/32", "a cloud metadata"},
-    {"168.63.129.16/32", "a cloud metadata"},
+    {"169.254.169.254/32", kCloudMetadata},
+    {"100.100.100.200/32", kCloudMetadata},
+    {"168.63.129.16/32", kCloudMetadata},
     {"0.0.0.0/8", "an unspecified"},
     {"10.0.0.0/8", "a private"},
     {"100.64.0.0/10", "a carrier-grade NAT"},
@@ -47,8 +50,8 @@ constexpr SpecialRange kV4Ranges[] = {
 };
 
 constexpr SpecialRange kV6Ranges[] = {
-    {"fd00:ec2::254/128", "a cloud metadata"},
-    {"fd20:ce::254/128", "a cloud metadata"},
+    {"fd00:ec2::254/128", kCloudMetadata},
+    {"fd20:ce::254/128", kCloudMetadata},
     {"::/128", "an unspecified"},
     {"::1/128", "a loopback"},
     {"::/96", "an IPv4-compatible"},
@@ -210,6 +213,14 @@ absl::Status AddressPolicy::Judge(const IpAddress& address) const {
     if (cidr.Contains(judged) || cidr.Contains(address)) return absl::OkStatus();
   }
   const std::string text = judged.ToString();
+  // No way to open it is offered: it is almost never what was meant, and what it would give away
+  // are this machine's own credentials.
+  if (std::string_view(kind) == kCloudMetadata) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(text, " is ", kind,
+                     " address, where this machine's own credentials are, and requests to such are "
+                     "refused: configure the receiver's own address"));
+  }
   return absl::PermissionDeniedError(
       absl::StrCat(text, " is ", kind,
                    " address, and requests to such are refused; to allow it, start the server with "

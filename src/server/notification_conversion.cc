@@ -71,11 +71,18 @@ RunCompletedPayload ReadRunCompleted(const v1::RunCompleted& proto, FieldViolati
 absl::StatusOr<RenderedNotification> RenderNotification(const v1::Notification& proto) {
   RenderedNotification rendered;
   rendered.type = proto.notification_type();
-  if (rendered.type.empty() && proto.has_run_completed()) rendered.type = kRunCompletedType;
   FieldViolations violations;
+  if (proto.has_run_completed()) {
+    if (rendered.type.empty()) rendered.type = kRunCompletedType;
+    // Else a receiver would take its payload for another.
+    if (rendered.type != kRunCompletedType) {
+      violations.Add("notification.notification_type",
+                     "must be RUN_COMPLETED with run_completed, or empty, which means the same");
+    }
+  }
   if (rendered.type.empty()) {
     violations.Add("notification.notification_type", "is missing");
-  } else if (!IsNotificationType(rendered.type)) {
+  } else if (violations.empty() && !IsNotificationType(rendered.type)) {
     violations.Add("notification.notification_type",
                    "must match [A-Za-z0-9][A-Za-z0-9._:-]{0,127}");
   }

@@ -57,8 +57,14 @@ void CheckNames(const Webhook& webhook, bool needs_name, FieldViolations* violat
 
 void CheckRequest(const v1::Webhook& proto, Webhook* webhook, FieldViolations* violations) {
   for (const v1::Header& header : proto.headers()) {
-    webhook->headers.push_back(
-        {header.name(), header.value(), header.sensitive() || IsAlwaysSensitive(header.name())});
+    webhook->headers.push_back({header.name(), std::string(TrimHeaderValue(header.value())),
+                                header.sensitive() || IsAlwaysSensitive(header.name())});
+  }
+  if (absl::StatusOr<std::string> url = UrlAsSent(webhook->url); url.ok()) {
+    webhook->url = *std::move(url);
+  } else {
+    violations->Add("webhook.url", std::string(url.status().message()));
+    return;
   }
   for (WebhookFault& fault : CheckWebhookRequest(webhook->url, webhook->headers)) {
     violations->Add(absl::StrCat("webhook.", fault.field), std::move(fault.description));

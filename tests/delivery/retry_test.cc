@@ -68,6 +68,16 @@ TEST(RetryAfterTest, ReadsSeconds) {
   EXPECT_EQ(ParseRetryAfter(" 7\t", kExample), absl::Seconds(7));
 }
 
+TEST(RetryAfterTest, RoundsFractionsUp) {
+  EXPECT_EQ(ParseRetryAfter("1.5", kExample), absl::Seconds(2));
+  EXPECT_EQ(ParseRetryAfter("0.001", kExample), absl::Seconds(1));
+  EXPECT_EQ(ParseRetryAfter("64.000", kExample), absl::Seconds(64));
+  EXPECT_EQ(ParseRetryAfter("86400.1", kExample), absl::Hours(24));
+  for (const char* text : {".5", "1.", ".", "1.5.2", "1,5", "1.5s", "-1.5"}) {
+    EXPECT_EQ(ParseRetryAfter(text, kExample), std::nullopt) << text;
+  }
+}
+
 TEST(RetryAfterTest, IsCappedAtADay) {
   EXPECT_EQ(ParseRetryAfter("86401", kExample), absl::Hours(24));
   EXPECT_EQ(ParseRetryAfter("99999999999999999999999999", kExample), absl::Hours(24));

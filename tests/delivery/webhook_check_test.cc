@@ -39,6 +39,43 @@ TEST(ParseUrlTest, TakesUrlsApart) {
   }
 }
 
+TEST(UrlAsSentTest, HostsBeyondAsciiAreSentInPunycode) {
+  const std::pair<std::string, std::string> urls[] = {
+      {"https://b\xc3\xbc"
+       "cher.example:8443/a?b",
+       "https://xn--bcher-kva.example:8443/a?b"},
+      // Not strasse: UTS 46 is non-transitional.
+      {"http://stra\xc3\x9f"
+       "e.example",
+       "http://xn--strae-oqa.example"},
+      {"http://B\xc3\x9c"
+       "CHER.example/",
+       "http://xn--bcher-kva.example/"},
+      // A full-width address is one all the same, and is judged as such.
+      {"http://\xef\xbc\x91\xef\xbc\x92\xef\xbc\x97.0.0.1/", "http://127.0.0.1/"},
+      {"http://A_b.Example/P?q#f", "http://A_b.Example/P?q#f"},
+      {"http://a/\xc3\xbc", "http://a/\xc3\xbc"},
+      {"nonsense", "nonsense"},
+      {"", ""}};
+  for (const auto& [url, sent] : urls) {
+    const absl::StatusOr<std::string> got = UrlAsSent(url);
+    ASSERT_TRUE(got.ok()) << url << ": " << got.status();
+    EXPECT_EQ(*got, sent);
+  }
+  for (const std::string host : {"\xff", "a\xe2\x80\xae"
+                                         "b",
+                                 "xn--\xc3\xbc"}) {
+    EXPECT_FALSE(UrlAsSent("http://" + host + "/").ok()) << host;
+  }
+}
+
+TEST(TrimHeaderValueTest, BlanksAroundAreNoPartOfIt) {
+  EXPECT_EQ(TrimHeaderValue(" \t a b\t"), "a b");
+  EXPECT_EQ(TrimHeaderValue("a"), "a");
+  EXPECT_EQ(TrimHeaderValue(" \t"), "");
+  EXPECT_EQ(TrimHeaderValue(""), "");
+}
+
 TEST(ParseUrlTest, RefusesWhatNoWebhookMayHave) {
   const std::vector<std::pair<std::string, std::string>> bad = {
       {"", "is required"},

@@ -85,6 +85,34 @@ TEST_F(NotificationHandlersTest, AFailedRunSaysSo) {
   EXPECT_THAT(BodyOf(request), HasSubstr(R"("run":{"status":"FAILED","error":"out of memory"})"));
 }
 
+TEST_F(NotificationHandlersTest, ACompletedRunOfAnotherTypeIsRefused) {
+  v1::PublishNotificationRequest request;
+  request.mutable_notification()->mutable_run_completed();
+  v1::PublishNotificationResponse response;
+  for (const char* type : {"RUN_STARTED", "run_completed", "no spaces"}) {
+    request.mutable_notification()->set_notification_type(type);
+    EXPECT_EQ(FieldsOf(Publish(request, &response)), "notification.notification_type") << type;
+  }
+  request.mutable_notification()->set_notification_type("RUN_COMPLETED");
+  EXPECT_TRUE(Publish(request, &response).ok());
+}
+
+TEST_F(NotificationHandlersTest, JsonIsNestedAtMost512Levels) {
+  const auto nested = [](int levels) {
+    std::string text;
+    for (int i = 0; i < levels; ++i) text += "{\"a\":";
+    return text + "1" + std::string(static_cast<size_t>(levels), '}');
+  };
+  NotificationHandlers handlers(outbox_, 1 << 20);
+  v1::PublishNotificationResponse response;
+  EXPECT_TRUE(Do(handlers, &NotificationHandlers::PublishNotification, Json(nested(512)), &response)
+                  .ok());
+  const absl::Status deep =
+      Do(handlers, &NotificationHandlers::PublishNotification, Json(nested(513)), &response);
+  EXPECT_EQ(FieldsOf(deep), "notification.json_payload");
+  EXPECT_THAT(std::string(deep.message()), HasSubstr("at byte 2560, expected at most 512 levels"));
+}
+
 TEST_F(NotificationHandlersTest, JsonKeepsItsNumbersAndOrder) {
   const std::string payload = R"({"z": 9007199254740993, "a":1e400,"m":[1.0,-0]})";
   EXPECT_THAT(BodyOf(Json(payload)), HasSubstr("\"payload\":" + payload + "}"));

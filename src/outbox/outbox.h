@@ -117,7 +117,8 @@ class Outbox {
 
   // NOT_FOUND when there is none.
   virtual void GetWebhook(std::string tenant, std::string name, Done<Webhook> done) = 0;
-  // By name, after `after`. NOT_FOUND when the tenant is unknown.
+  // By name, after `after`. A page may be shorter than `limit`, for its bytes, while there is more.
+  // NOT_FOUND when the tenant is unknown.
   virtual void ListWebhooks(std::string tenant, std::string after, int limit,
                             Done<WebhookPage> done) = 0;
   // NOT_FOUND when the tenant has none of that id.
@@ -126,7 +127,8 @@ class Outbox {
   virtual void ListNotifications(NotificationFilter filter, Done<NotificationPage> done) = 0;
   // NOT_FOUND when the tenant has none of that id.
   virtual void GetDelivery(std::string tenant, DeliveryId id, Done<DeliveryWithAttempts> done) = 0;
-  // The newest first. NOT_FOUND when the tenant, or the webhook of that name, is unknown.
+  // The newest first. Of a name also those of webhooks that had it before they were deleted.
+  // NOT_FOUND when the tenant is unknown, or no webhook has that name or had it.
   virtual void ListDeliveries(DeliveryFilter filter, Done<DeliveryPage> done) = 0;
 };
 

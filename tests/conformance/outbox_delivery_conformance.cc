@@ -307,6 +307,29 @@ TEST_P(OutboxConformanceTest, RetryRefusesAtOnceWhenTheWebhookIsDeleted) {
   EXPECT_EQ(Retry("default", pending.id).status().code(), absl::StatusCode::kFailedPrecondition);
 }
 
+TEST_P(OutboxConformanceTest, DeliveriesOfADeletedWebhookAreListedByItsName) {
+  const OwedDelivery first = OweOne();
+  ASSERT_TRUE(Delete("default", "hook").ok());
+  DeliveryFilter filter;
+  filter.tenant = "default";
+  filter.webhook_name = "hook";
+  auto listed = ListDeliveries(filter);
+  ASSERT_TRUE(listed.ok()) << listed.status();
+  ASSERT_EQ(listed->size(), 1u);
+  EXPECT_EQ(listed->at(0).id, first.id);
+  // Another one that has the name now, and one that never had it.
+  const OwedDelivery second = OweOne();
+  Put("default", "other");
+  PublishOne();
+  listed = ListDeliveries(filter);
+  ASSERT_TRUE(listed.ok()) << listed.status();
+  ASSERT_EQ(listed->size(), 3u);
+  EXPECT_EQ(listed->at(1).id, second.id);
+  EXPECT_EQ(listed->at(2).id, first.id);
+  filter.webhook_name = "never";
+  EXPECT_EQ(ListDeliveries(filter).status().code(), absl::StatusCode::kNotFound);
+}
+
 // ---- ReadOwed
 
 TEST_P(OutboxConformanceTest, OwedIsPagedByDueTimeThenNumber) {

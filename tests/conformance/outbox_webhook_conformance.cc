@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "tests/conformance/outbox_conformance.h"
 
 // Webhooks: ModifyWebhook, DisableWebhook, LoadWebhooks, GetWebhook, ListWebhooks.
@@ -332,6 +333,28 @@ TEST_P(OutboxConformanceTest, WebhooksAreListedByName) {
 TEST_P(OutboxConformanceTest, AWebhookThatIsNotThere) {
   EXPECT_EQ(GetWebhook("default", "none").status().code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(GetWebhook("nobody", "none").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_P(OutboxConformanceTest, APageOfWebhooksIsBoundedByItsBytesToo) {
+  constexpr int kWebhooks = 200;
+  for (int i = 0; i < kWebhooks; ++i) {
+    Put("default", absl::StrCat("hook", i), [](Webhook& webhook) {
+      webhook.headers = {{"X-Large", std::string(16000, 'x'), false}};
+    });
+  }
+  std::string after;
+  int pages = 0;
+  size_t webhooks = 0;
+  do {
+    const absl::StatusOr<WebhookPage> page = ListWebhooks("default", after, 1000);
+    ASSERT_TRUE(page.ok()) << page.status();
+    EXPECT_LE(page->rows.size(), 140u);
+    webhooks += page->rows.size();
+    after = page->next_after;
+    ++pages;
+  } while (!after.empty());
+  EXPECT_EQ(webhooks, size_t{kWebhooks});
+  EXPECT_EQ(pages, 2);
 }
 
 }  // namespace

@@ -9,6 +9,8 @@
 namespace postrider {
 namespace {
 
+constexpr size_t kMaxPageBytes = size_t{2} << 20;
+
 bool Wants(const Webhook& webhook, const std::string& type) {
   const auto& types = webhook.notification_types;
   return types.empty() || std::find(types.begin(), types.end(), type) != types.end();
@@ -285,8 +287,11 @@ absl::StatusOr<WebhookPage> MemoryStore::ListWebhooks(const std::string& tenant,
     if (webhook.tenant == tenant && webhook.name > after) by_name[webhook.name] = &webhook;
   }
   WebhookPage page;
+  size_t bytes = 0;
   for (const auto& [name, webhook] : by_name) {
-    if (page.rows.size() == static_cast<size_t>(limit)) {
+    for (const Header& header : webhook->headers) bytes += header.value.size();
+    if (page.rows.size() == static_cast<size_t>(limit) ||
+        (bytes > kMaxPageBytes && !page.rows.empty())) {
       page.next_after = page.rows.back().name;
       break;
     }
@@ -337,11 +342,16 @@ absl::StatusOr<DeliveryWithAttempts> MemoryStore::GetDelivery(const std::string&
 
 absl::StatusOr<DeliveryPage> MemoryStore::ListDeliveries(const DeliveryFilter& filter) const {
   if (auto status = CheckTenant(filter.tenant); !status.ok()) return status;
-  std::optional<WebhookId> webhook;
-  if (!filter.webhook_name.empty()) {
+  const auto is_of = [&filter](const Delivery& d) {
+    return d.tenant == filter.tenant &&
+           (filter.webhook_name.empty() || d.webhook_name == filter.webhook_name);
+  };
+  // One that was deleted is known by its deliveries.
+  if (!filter.webhook_name.empty() &&
+      std::none_of(deliveries_.begin(), deliveries_.end(),
+                   [&](const auto& row) { return is_of(row.second.delivery); })) {
     const auto found = GetWebhook(filter.tenant, filter.webhook_name);
     if (!found.ok()) return found.status();
-    webhook = found->id;
   }
   if (filter.notification) {
     const auto found = GetNotification(filter.tenant, *filter.notification);
@@ -352,8 +362,7 @@ absl::StatusOr<DeliveryPage> MemoryStore::ListDeliveries(const DeliveryFilter& f
       deliveries_, filter.before, filter.limit,
       [&](const DeliveryRow& row) {
         const Delivery& d = row.delivery;
-        return d.tenant == filter.tenant && (!webhook || d.webhook == *webhook) &&
-               (!filter.notification || d.notification == *filter.notification) &&
+        return is_of(d) && (!filter.notification || d.notification == *filter.notification) &&
                (!filter.state || d.state == *filter.state) && d.create_time >= filter.start &&
                d.create_time < filter.end;
       },

@@ -215,11 +215,9 @@ absl::StatusOr<WebhookPage> ReadSession::ListWebhooks(const std::string& tenant,
   ASSIGN_OR_RETURN(const Transaction transaction, Transaction::Begin(*this));
   RETURN_IF_ERROR(TenantId(tenant).status());
   WebhookPage page;
-  ASSIGN_OR_RETURN(page.rows, webhooks_.List(tenant, after, limit + 1));
-  if (page.rows.size() > static_cast<size_t>(limit)) {
-    page.rows.pop_back();
-    page.next_after = page.rows.back().name;
-  }
+  bool more = false;
+  ASSIGN_OR_RETURN(page.rows, webhooks_.List(tenant, after, limit, kMaxPageBytes, &more));
+  if (more) page.next_after = page.rows.back().name;
   return page;
 }
 
@@ -333,20 +331,18 @@ absl::StatusOr<DeliveryPage> ReadSession::ListDeliveries(const DeliveryFilter& f
   if (filter.notification) {
     RETURN_IF_ERROR(NarrowToNotification(*filter.notification, tenant_id, &ranges));
   }
-  DeliveryWalk walk{filter, tenant_id, std::nullopt, {}};
+  DeliveryWalk walk{filter, tenant_id, {}, {}};
   if (!filter.webhook_name.empty()) {
-    ASSIGN_OR_RETURN(const std::optional<Webhook> webhook,
-                     webhooks_.Find(filter.tenant, filter.webhook_name));
-    if (!webhook) {
+    ASSIGN_OR_RETURN(walk.webhooks, webhooks_.IdsOf(tenant_id, filter.webhook_name));
+    if (walk.webhooks.empty()) {
       return absl::NotFoundError(
           absl::StrCat("tenant '", filter.tenant, "' has no webhook '", filter.webhook_name, "'"));
     }
-    walk.webhook = webhook->id;
   }
   DeliveryPage page;
   for (const IdRange& range : ranges) {
-    ASSIGN_OR_RETURN(const bool full, walk.webhook ? AddBySpans(range, &walk, &page)
-                                                   : AddDeliveries(range, &walk, &page));
+    ASSIGN_OR_RETURN(const bool full, walk.webhooks.empty() ? AddDeliveries(range, &walk, &page)
+                                                            : AddBySpans(range, &walk, &page));
     if (full) return page;
   }
   page.next_before.reset();
@@ -358,8 +354,13 @@ absl::StatusOr<bool> ReadSession::AddBySpans(IdRange range, DeliveryWalk* walk,
   // Numbers are positive.
   range.first = std::max(range.first, int64_t{1});
   while (range.first < range.end) {
-    ASSIGN_OR_RETURN(SpanReader::Range span, spans_.Before(range.end, *walk->webhook));
-    span.first = std::max(span.first, range.first);
+    // As far as all of them agree.
+    SpanReader::Range span{range.first, false};
+    for (const WebhookId webhook : walk->webhooks) {
+      ASSIGN_OR_RETURN(const SpanReader::Range one, spans_.Before(range.end, webhook));
+      span.first = std::max(span.first, one.first);
+      span.may_hold |= one.may_hold;
+    }
     if (span.may_hold) {
       ASSIGN_OR_RETURN(const bool full, AddDeliveries({span.first, range.end}, walk, page));
       if (full) return true;
@@ -384,8 +385,9 @@ absl::StatusOr<bool> ReadSession::AddDeliveries(const IdRange& range, DeliveryWa
     const WebhookId webhook{list_deliveries_.Int(1)};
     bool matches =
         !filter.state || static_cast<DeliveryState>(list_deliveries_.Int(2)) == *filter.state;
-    if (walk->webhook) {
-      matches = matches && webhook == *walk->webhook;
+    if (!walk->webhooks.empty()) {
+      matches = matches && std::find(walk->webhooks.begin(), walk->webhooks.end(), webhook) !=
+                               walk->webhooks.end();
     } else if (matches) {
       ASSIGN_OR_RETURN(matches, WebhookIsOf(webhook, walk->tenant_id, &walk->of_tenant));
     }

@@ -60,7 +60,8 @@ class ReadSession {
   struct DeliveryWalk {
     const DeliveryFilter& filter;
     int64_t tenant_id;
-    std::optional<WebhookId> webhook;
+    // Those of the name that was asked for; empty: all.
+    std::vector<WebhookId> webhooks;
     std::unordered_map<WebhookId, bool> of_tenant;
     // In rows.
     int looked_at = 0;

@@ -44,6 +44,14 @@ Webhook ReadColumns(const Statement& row) {
   return webhook;
 }
 
+// What varies from one to another.
+size_t BytesOf(const Webhook& webhook) {
+  size_t bytes = webhook.name.size() + webhook.url.size() + webhook.disabled_reason.size();
+  for (const Header& header : webhook.headers) bytes += header.name.size() + header.value.size();
+  for (const std::string& type : webhook.notification_types) bytes += type.size();
+  return bytes;
+}
+
 }  // namespace
 
 // ---- WebhookReader
@@ -60,6 +68,12 @@ absl::StatusOr<WebhookReader> WebhookReader::Create(Database& db) {
                    db.Prepare(absl::StrCat(by_name, " AND w.name > ?2 ORDER BY w.name LIMIT ?3")));
   ASSIGN_OR_RETURN(r.list_by_id_,
                    db.Prepare(absl::StrCat(by_id, " AND w.id > ?1 ORDER BY w.id LIMIT ?2")));
+  ASSIGN_OR_RETURN(
+      r.ids_of_name_,
+      db.Prepare("SELECT id FROM webhook WHERE deleted_us IS NULL AND tenant_id = ?1 AND name = ?2"
+                 " UNION ALL SELECT id FROM webhook"
+                 " WHERE deleted_us IS NOT NULL AND tenant_id = ?1 AND name = ?2"
+                 " ORDER BY 1 DESC LIMIT 64"));
   ASSIGN_OR_RETURN(r.headers_, db.Prepare("SELECT name, value, sensitive FROM webhook_header"
                                           " WHERE webhook_id = ?1 ORDER BY position"));
   ASSIGN_OR_RETURN(r.types_, db.Prepare("SELECT type FROM webhook_type"
@@ -81,9 +95,33 @@ absl::StatusOr<std::optional<Webhook>> WebhookReader::Find(WebhookId id) {
 }
 
 absl::StatusOr<std::vector<Webhook>> WebhookReader::List(const std::string& tenant,
-                                                         const std::string& after, int limit) {
-  list_by_name_.Bind(tenant, after, limit);
-  return ReadAll(list_by_name_);
+                                                         const std::string& after, int limit,
+                                                         size_t max_bytes, bool* more) {
+  list_by_name_.Bind(tenant, after, limit + 1);
+  const ResetOnExit reset(list_by_name_);
+  std::vector<Webhook> webhooks;
+  size_t bytes = 0;
+  while (true) {
+    ASSIGN_OR_RETURN(*more, list_by_name_.Next());
+    if (!*more || webhooks.size() == static_cast<size_t>(limit)) return webhooks;
+    Webhook webhook = ReadColumns(list_by_name_);
+    RETURN_IF_ERROR(ReadParts(&webhook));
+    bytes += BytesOf(webhook);
+    if (bytes > max_bytes && !webhooks.empty()) return webhooks;
+    webhooks.push_back(std::move(webhook));
+  }
+}
+
+absl::StatusOr<std::vector<WebhookId>> WebhookReader::IdsOf(int64_t tenant_id,
+                                                            const std::string& name) {
+  const ResetOnExit reset(ids_of_name_);
+  ids_of_name_.Bind(tenant_id, name);
+  std::vector<WebhookId> ids;
+  while (true) {
+    ASSIGN_OR_RETURN(const bool row, ids_of_name_.Next());
+    if (!row) return ids;
+    ids.push_back(WebhookId{ids_of_name_.Int(0)});
+  }
 }
 
 absl::StatusOr<std::vector<Webhook>> WebhookReader::ListById(WebhookId after, int limit) {

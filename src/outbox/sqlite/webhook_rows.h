@@ -19,9 +19,12 @@ class WebhookReader {
   // Nothing when there is none.
   absl::StatusOr<std::optional<Webhook>> Find(const std::string& tenant, const std::string& name);
   absl::StatusOr<std::optional<Webhook>> Find(WebhookId id);
-  // By name, after `after`, at most `limit`.
+  // By name, after `after`, at most `limit` and about `max_bytes`, but one at least. `more`: there
+  // are others behind them.
   absl::StatusOr<std::vector<Webhook>> List(const std::string& tenant, const std::string& after,
-                                            int limit);
+                                            int limit, size_t max_bytes, bool* more);
+  // Those that have this name, or had it before they were deleted: the newest, at most 64.
+  absl::StatusOr<std::vector<WebhookId>> IdsOf(int64_t tenant_id, const std::string& name);
   // By number, after `after`, at most `limit`.
   absl::StatusOr<std::vector<Webhook>> ListById(WebhookId after, int limit);
 
@@ -34,6 +37,7 @@ class WebhookReader {
   Statement by_id_;
   Statement list_by_name_;
   Statement list_by_id_;
+  Statement ids_of_name_;
   Statement headers_;
   Statement types_;
   Statement secrets_;

@@ -12,6 +12,7 @@
 #include "postrider/v1/notification_service.grpc.pb.h"
 #include "postrider/v1/webhook_service.grpc.pb.h"
 #include "src/cli/input.h"
+#include "src/cli/server_probe.h"
 
 namespace postrider {
 namespace {
@@ -19,7 +20,42 @@ namespace {
 // A page of 1,000 notifications may be large.
 constexpr int kMaxAnswerBytes = 64 << 20;
 
-google::rpc::Status ToRpc(const grpc::Status& status, const std::string& server) {
+bool UsesTls(const ClientOptions& options) {
+  return options.tls || !options.tls_ca.empty() || !options.client_cert.empty();
+}
+
+// What is told of a call that did not get through: gRPC says only that it did not.
+std::string WhyNotReached(const ClientOptions& options, const std::string& otherwise) {
+  const HostAndPort address = *ParseHostAndPort(options.server);
+  const bool tls = UsesTls(options);
+  switch (ProbeServer(address.host, address.port)) {
+    case Answerer::kTls:
+      if (!tls) {
+        return absl::StrCat("the server at ", options.server,
+                            " speaks TLS, and was called without: give --tls-ca FILE with its "
+                            "authority, or --tls if the system trusts it");
+      }
+      return absl::StrCat("the server at ", options.server,
+                          " speaks TLS, but it and this client do not trust each other: see that "
+                          "--tls-ca is its authority, that its certificate is for ",
+                          address.host, ", and whether it wants a --client-cert (", otherwise, ")");
+    case Answerer::kPlain:
+      if (!tls) return otherwise;
+      return absl::StrCat("the server at ", options.server,
+                          " does not speak TLS: leave out the TLS flags",
+                          address.IsLoopback() ? "" : ", and give --insecure");
+    case Answerer::kUnknown:
+      return absl::StrCat("what answers at ", options.server,
+                          " is no Postrider server: --server wants its gRPC address (", otherwise,
+                          ")");
+    case Answerer::kNobody:
+      break;
+  }
+  return otherwise;
+}
+
+google::rpc::Status ToRpc(const grpc::Status& status, const ClientOptions& options) {
+  const std::string& server = options.server;
   google::rpc::Status result;
   if (status.ok()) return result;
   // The details repeat code and message, and add to them.
@@ -31,11 +67,13 @@ google::rpc::Status ToRpc(const grpc::Status& status, const std::string& server)
   result.set_code(static_cast<int>(status.error_code()));
   result.set_message(status.error_message());
   if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
-    result.set_message(absl::StrCat("no Postrider server was reached at ", server, " (",
-                                    status.error_message(), ")"));
+    result.set_message(WhyNotReached(options, absl::StrCat("no Postrider server was reached at ",
+                                                           server, " (", status.error_message(),
+                                                           ")")));
   } else if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-    result.set_message(
-        absl::StrCat("the server at ", server, " did not answer in time: is it running?"));
+    result.set_message(WhyNotReached(
+        options, absl::StrCat("the server at ", server, " did not answer in time: is it running? "
+                              "--timeout gives it more")));
   }
   return result;
 }
@@ -84,7 +122,7 @@ std::variant<std::unique_ptr<Client>, Client::Refusal> Client::Create(
   if (options.client_cert.empty() != options.client_key.empty()) {
     return usage("--client-cert and --client-key go together: give both or neither");
   }
-  const bool tls = options.tls || !options.tls_ca.empty() || !options.client_cert.empty();
+  const bool tls = UsesTls(options);
   if (tls && options.insecure) {
     return usage("--insecure means without TLS: leave it out, or the TLS flags");
   }
@@ -116,55 +154,55 @@ std::variant<std::unique_ptr<Client>, Client::Refusal> Client::Create(
 google::rpc::Status Client::Configure(const v1::ConfigureWebhookRequest& request,
                                       v1::ConfigureWebhookResponse* response) {
   return ToRpc(impl_->webhooks->ConfigureWebhook(impl_->Context().get(), request, response),
-               impl_->options.server);
+               impl_->options);
 }
 
 google::rpc::Status Client::Validate(const v1::ValidateWebhookRequest& request,
                                      v1::ValidateWebhookResponse* response) {
   return ToRpc(impl_->webhooks->ValidateWebhook(impl_->Context().get(), request, response),
-               impl_->options.server);
+               impl_->options);
 }
 
 google::rpc::Status Client::GetWebhook(const v1::GetWebhookRequest& request,
                                        v1::GetWebhookResponse* response) {
   return ToRpc(impl_->webhooks->GetWebhook(impl_->Context().get(), request, response),
-               impl_->options.server);
+               impl_->options);
 }
 
 google::rpc::Status Client::ListWebhooks(const v1::ListWebhooksRequest& request,
                                          v1::ListWebhooksResponse* response) {
   return ToRpc(impl_->webhooks->ListWebhooks(impl_->Context().get(), request, response),
-               impl_->options.server);
+               impl_->options);
 }
 
 google::rpc::Status Client::RotateSigningSecret(const v1::RotateSigningSecretRequest& request,
                                                 v1::RotateSigningSecretResponse* response) {
   return ToRpc(impl_->webhooks->RotateSigningSecret(impl_->Context().get(), request, response),
-               impl_->options.server);
+               impl_->options);
 }
 
 google::rpc::Status Client::Publish(const v1::PublishNotificationRequest& request,
                                     v1::PublishNotificationResponse* response) {
   return ToRpc(impl_->notifications->PublishNotification(impl_->Context().get(), request, response),
-               impl_->options.server);
+               impl_->options);
 }
 
 google::rpc::Status Client::ListDeliveries(const v1::ListDeliveriesRequest& request,
                                            v1::ListDeliveriesResponse* response) {
   return ToRpc(impl_->deliveries->ListDeliveries(impl_->Context().get(), request, response),
-               impl_->options.server);
+               impl_->options);
 }
 
 google::rpc::Status Client::GetDelivery(const v1::GetDeliveryRequest& request,
                                         v1::GetDeliveryResponse* response) {
   return ToRpc(impl_->deliveries->GetDelivery(impl_->Context().get(), request, response),
-               impl_->options.server);
+               impl_->options);
 }
 
 google::rpc::Status Client::RetryDelivery(const v1::RetryDeliveryRequest& request,
                                           v1::RetryDeliveryResponse* response) {
   return ToRpc(impl_->deliveries->RetryDelivery(impl_->Context().get(), request, response),
-               impl_->options.server);
+               impl_->options);
 }
 
 }  // namespace postrider

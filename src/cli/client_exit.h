@@ -10,7 +10,7 @@ enum class ClientExit : int {
   kNoInput = 66,      // a file that was named cannot be read
   kUnavailable = 69,  // the server was not reached or did not answer in time
   kInternal = 70,     // the server failed by a fault of its own
-  kIo = 74,           // the output could not be written
+  kIo = 74,           // the output or a secret file could not be written
   kTryLater = 75,     // the server is short of room: the same again later may do
 };
 
@@ -23,7 +23,7 @@ inline constexpr char kClientExitHelp[] =
     "  66  a file that was named cannot be read\n"
     "  69  the server was not reached or did not answer in time\n"
     "  70  the server failed by a fault of its own\n"
-    "  74  the output could not be written\n"
+    "  74  the output or a secret file could not be written\n"
     "  75  the server is short of room: try again later\n";
 
 }  // namespace postrider

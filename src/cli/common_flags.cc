@@ -20,7 +20,7 @@ void AddCommonFlags(CLI::App& command, CommonFlags* flags) {
       ->envname("POSTRIDER_TENANT");
   AddDurationFlag(
       command, "--timeout", [&connection](absl::Duration value) { connection.timeout = value; },
-      "How long the whole call may take, as in 30s")
+      "How long the whole call may take, as in 30s or 2m")
       ->option_text("DURATION [30s]")
       ->envname("POSTRIDER_TIMEOUT");
   command.add_flag("--json", flags->json, "Print JSON, one object a line");

@@ -172,7 +172,7 @@ void AddFilterFlags(CLI::App& command, DeliveriesFlags* flags) {
       .add_option_function<std::string>(
           "--state",
           [filter](const std::string& text) { filter->set_state(*ParseStateText(text)); },
-          "Only those in this state")
+          "Only those that are pending, delivered, dead or cancelled")
       ->option_text("STATE")
       ->check(CLI::IsMember({"pending", "delivered", "dead", "cancelled"}));
   AddTimeFlag(

@@ -63,6 +63,15 @@ std::optional<absl::Time> ParseTimeText(const std::string& text, absl::Time now)
   return std::nullopt;
 }
 
+std::optional<HeaderFile> ParseHeaderFileText(const std::string& text) {
+  const size_t equals = text.find_first_of(":=");
+  if (equals == std::string::npos || equals == 0 || text.compare(equals, 2, "=@") != 0 ||
+      equals + 2 == text.size()) {
+    return std::nullopt;
+  }
+  return HeaderFile{text.substr(0, equals), text.substr(equals + 2)};
+}
+
 std::optional<v1::Header> ParseHeaderText(const std::string& text) {
   const size_t colon = text.find(':');
   if (colon == std::string::npos || colon == 0) return std::nullopt;

@@ -32,6 +32,13 @@ std::optional<absl::Time> ParseTimeText(const std::string& text, absl::Time now)
 // the server's to say.
 std::optional<v1::Header> ParseHeaderText(const std::string& text);
 
+// `Name=@FILE`: the value is in the file, or in standard input for `-`.
+struct HeaderFile {
+  std::string name;
+  std::string path;
+};
+std::optional<HeaderFile> ParseHeaderFileText(const std::string& text);
+
 // `pending`, `delivered`, `dead` or `cancelled`.
 std::optional<v1::DeliveryState> ParseStateText(const std::string& text);
 // The same way back.

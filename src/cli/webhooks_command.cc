@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "src/cli/common_flags.h"
 #include "src/cli/output.h"
+#include "src/cli/secret_file.h"
 
 namespace postrider {
 namespace {
@@ -18,6 +19,7 @@ struct WebhooksFlags {
   CommonFlags common;
   std::string name;
   std::optional<absl::Duration> overlap;
+  std::string secret_file;
 };
 
 std::string Row(const v1::Webhook& webhook) {
@@ -66,7 +68,14 @@ ClientExit Get(const WebhooksFlags& flags) {
 }
 
 ClientExit RotateSecret(const WebhooksFlags& flags) {
-  return WithClient(flags.common, [&flags](Client& client) {
+  std::unique_ptr<SecretFile> secret_file;
+  if (!flags.secret_file.empty()) {
+    if (auto error = SecretFile::Open(flags.secret_file, &secret_file)) {
+      Complain(*error);
+      return ClientExit::kIo;
+    }
+  }
+  return WithClient(flags.common, [&](Client& client) {
     v1::RotateSigningSecretRequest request;
     request.set_tenant(flags.common.tenant);
     request.set_name(flags.name);
@@ -74,6 +83,17 @@ ClientExit RotateSecret(const WebhooksFlags& flags) {
     v1::RotateSigningSecretResponse response;
     const google::rpc::Status status = client.RotateSigningSecret(request, &response);
     if (status.code() != 0) return Refuse(status);
+    if (secret_file != nullptr) {
+      const std::optional<std::string> error = secret_file->Add(response.signing_secret());
+      if (!error.has_value()) {
+        Print(absl::StrCat("Signing secret: added to ", secret_file->path(), "\n"));
+        return ClientExit::kOk;
+      }
+      // Nobody can ask for it again.
+      Complain(*error);
+      Print(absl::StrCat("Signing secret, shown only now: ", response.signing_secret(), "\n"));
+      return ClientExit::kIo;
+    }
     if (flags.common.json) {
       Print(MessageJson(response));
       return ClientExit::kOk;
@@ -102,6 +122,10 @@ void AddWebhooksCommand(CLI::App& root, int* exit_code) {
       *rotate, "--overlap", [flags = flags.get()](absl::Duration value) { flags->overlap = value; },
       "How long the former secret signs along; 0s: not at all")
       ->option_text("DURATION [24h]");
+  rotate
+      ->add_option("--secret-file", flags->secret_file,
+                   "Add it to this file (mode 0600) instead of showing it")
+      ->option_text("FILE");
   command->require_subcommand(0, 1);
   command->callback([get, rotate, flags, exit_code] {
     const ClientExit exit = get->parsed()      ? Get(*flags)

@@ -34,9 +34,9 @@ struct ParsedUrl {
 // (127.1, 0x7f000001).
 absl::StatusOr<ParsedUrl> ParseUrl(std::string_view url);
 
-// The URL as it is sent, stored and shown: a host beyond ASCII in Punycode (UTS 46, non-transitional,
-// so that straße.example is another host than strasse.example), all else as it is. INVALID_ARGUMENT
-// when the host has no such form; other faults are left to ParseUrl.
+// The URL as it is sent, stored and shown: a host beyond ASCII in Punycode (UTS 46,
+// non-transitional: a sharp s is not "ss"), all else as it is. INVALID_ARGUMENT when the host has
+// no such form; other faults are left to ParseUrl.
 absl::StatusOr<std::string> UrlAsSent(const std::string& url);
 
 // The value without the blanks and tabs around it, which are no part of it (RFC 9110, 5.5).

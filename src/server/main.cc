@@ -3,13 +3,12 @@
 #include <optional>
 
 #include "src/cli/commands.h"
+#include "src/cli/suggestion.h"
 #include "src/server/config.h"
 #include "src/server/serve.h"
 #include "src/server/version.h"
 
 namespace {
-
-using postrider::ExitCode;
 
 int ServeCommand(postrider::ServeFlags& flags) {
   if (std::optional<postrider::Failure> failure = flags.Finish(postrider::ProcessEnvironment())) {
@@ -33,8 +32,7 @@ int main(int argc, char** argv) {
   try {
     program.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    // Help and version are errors to CLI11, whose code is 0.
-    return program.exit(error) == 0 ? 0 : static_cast<int>(ExitCode::kUsage);
+    return postrider::ReportParseError(program, error);
   }
   return serve.parsed() ? ServeCommand(serve) : exit_code;
 }

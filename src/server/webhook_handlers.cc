@@ -15,6 +15,7 @@
 #include "src/server/paging.h"
 #include "src/server/time_conversion.h"
 #include "src/server/webhook_conversion.h"
+#include "src/server/webhook_mask.h"
 
 namespace postrider {
 namespace {
@@ -79,8 +80,13 @@ absl::Status GateFailed(const std::string& name, v1::ValidationResult result) {
 }  // namespace
 
 struct WebhookHandlers::Configure {
-  // As asked for; the values of sensitive headers are not filled in.
+  std::string tenant;
+  std::string name;
+  // As asked for; the values of sensitive headers are not filled in. With a mask only what it names
+  // counts, in `asked`.
   Webhook wanted;
+  std::optional<google::protobuf::FieldMask> mask;
+  v1::Webhook asked;
   std::string etag;
   // For a webhook that is created.
   SigningSecret secret;
@@ -91,16 +97,32 @@ struct WebhookHandlers::Configure {
   std::optional<Webhook> tested;
   bool created = false;
 
-  // What shall be stored, given what is.
-  absl::StatusOr<Webhook> Plan(const std::optional<Webhook>& stored) const;
+  // What shall be stored, given what is; and whether it must have passed the gate.
+  struct Next {
+    Webhook webhook;
+    bool gated = false;
+  };
+  absl::StatusOr<Next> Plan(const std::optional<Webhook>& stored) const;
+  absl::StatusOr<Webhook> Wanted(const std::optional<Webhook>& stored) const;
 };
 
-absl::StatusOr<Webhook> WebhookHandlers::Configure::Plan(
+absl::StatusOr<Webhook> WebhookHandlers::Configure::Wanted(
     const std::optional<Webhook>& stored) const {
+  if (!mask.has_value()) return wanted;
+  v1::Webhook merged = WebhookToProto(*stored);
+  ApplyMask(*mask, asked, &merged);
+  return WebhookFromProto(merged, /*needs_name=*/true);
+}
+
+absl::StatusOr<WebhookHandlers::Configure::Next> WebhookHandlers::Configure::Plan(
+    const std::optional<Webhook>& stored) const {
+  if (mask.has_value() && !stored.has_value()) return NoWebhook(tenant, name);
   if (!etag.empty() && (!stored.has_value() || EtagOf(*stored) != etag)) {
-    return EtagMismatch(wanted.name, stored.has_value());
+    return EtagMismatch(name, stored.has_value());
   }
-  Webhook next = wanted;
+  absl::StatusOr<Webhook> asked_for = Wanted(stored);
+  if (!asked_for.ok()) return asked_for.status();
+  Webhook& next = *asked_for;
   absl::Status merged = MergeSensitiveHeaders(stored.has_value() ? &*stored : nullptr, &next);
   if (!merged.ok()) return merged;
 
@@ -120,31 +142,44 @@ absl::StatusOr<Webhook> WebhookHandlers::Configure::Plan(
     next.validation_state = ValidationState::kValid;
   }
 
-  if (!stored.has_value()) return next;
-  if (!next.enabled) {
-    next.disabled_reason = stored->disabled_reason;
-    next.failing_since = stored->failing_since;
-  } else if (stored->enabled && same_request) {
-    next.failing_since = stored->failing_since;
+  const bool goes_on = stored.has_value() && stored->enabled && same_request;
+  if (stored.has_value()) {
+    if (!next.enabled) {
+      next.disabled_reason = stored->disabled_reason;
+      next.failing_since = stored->failing_since;
+    } else if (goes_on) {
+      next.failing_since = stored->failing_since;
+    }
   }
-  return next;
+  // A change of something else need not wait for the receiver.
+  const bool gated = next.enabled && !(mask.has_value() && goes_on);
+  return Next{*std::move(asked_for), gated};
 }
 
 void WebhookHandlers::ConfigureWebhook(const v1::ConfigureWebhookRequest& request,
                                        v1::ConfigureWebhookResponse* response,
                                        const CallContext& context, HandlerDone done) {
   if (!request.has_webhook()) return std::move(done)(InvalidField("webhook", "is missing"));
-  absl::StatusOr<Webhook> wanted = WebhookFromProto(request.webhook(), /*needs_name=*/true);
-  if (!wanted.ok()) return std::move(done)(wanted.status());
-
   auto call = std::make_shared<Configure>();
-  call->wanted = *std::move(wanted);
+  call->tenant = TenantOrDefault(request.webhook().tenant());
+  call->name = request.webhook().name();
+  if (request.has_update_mask()) {
+    if (absl::Status bad = CheckMask(request.update_mask()); !bad.ok()) {
+      return std::move(done)(std::move(bad));
+    }
+    call->mask = request.update_mask();
+    call->asked = request.webhook();
+  } else {
+    absl::StatusOr<Webhook> wanted = WebhookFromProto(request.webhook(), /*needs_name=*/true);
+    if (!wanted.ok()) return std::move(done)(wanted.status());
+    call->wanted = *std::move(wanted);
+  }
   call->etag = request.webhook().etag();
   call->secret = {NewSecretKey(random_)};
   call->response = response;
   call->context = context;
   call->done = std::move(done);
-  outbox_.GetWebhook(call->wanted.tenant, call->wanted.name,
+  outbox_.GetWebhook(call->tenant, call->name,
                      [this, call](absl::StatusOr<Webhook> stored) {
                        if (stored.ok()) return GateThenStore(call, *std::move(stored));
                        if (absl::IsNotFound(stored.status())) return GateThenStore(call, {});
@@ -154,15 +189,16 @@ void WebhookHandlers::ConfigureWebhook(const v1::ConfigureWebhookRequest& reques
 
 void WebhookHandlers::GateThenStore(std::shared_ptr<Configure> call,
                                     std::optional<Webhook> stored) {
-  absl::StatusOr<Webhook> next = call->Plan(stored);
+  absl::StatusOr<Configure::Next> next = call->Plan(stored);
   if (!next.ok()) return std::move(call->done)(next.status());
-  if (!next->enabled || next->validation_state == ValidationState::kValid) return Store(call);
+  const Webhook& webhook = next->webhook;
+  if (!next->gated || webhook.validation_state == ValidationState::kValid) return Store(call);
 
-  tester_.Test(*next, call->context,
-               [this, call, tested = *next](absl::StatusOr<v1::ValidationResult> result) mutable {
+  tester_.Test(webhook, call->context,
+               [this, call, tested = webhook](absl::StatusOr<v1::ValidationResult> result) mutable {
                  if (!result.ok()) return std::move(call->done)(result.status());
                  if (!result->valid()) {
-                   return std::move(call->done)(GateFailed(call->wanted.name, *std::move(result)));
+                   return std::move(call->done)(GateFailed(call->name, *std::move(result)));
                  }
                  call->tested = std::move(tested);
                  *call->response->mutable_validation() = *std::move(result);
@@ -175,15 +211,15 @@ void WebhookHandlers::Store(std::shared_ptr<Configure> call) {
   auto modify =
       [this, call](std::optional<Webhook> stored) -> absl::StatusOr<std::optional<Webhook>> {
     if (absl::Status wanted = call->context.StillWanted(clock_.Now()); !wanted.ok()) return wanted;
-    absl::StatusOr<Webhook> next = call->Plan(stored);
+    absl::StatusOr<Configure::Next> next = call->Plan(stored);
     if (!next.ok()) return next.status();
-    if (next->enabled && next->validation_state != ValidationState::kValid) {
-      return ChangedMeanwhile(call->wanted.name);
+    if (next->gated && next->webhook.validation_state != ValidationState::kValid) {
+      return ChangedMeanwhile(call->name);
     }
     call->created = !stored.has_value();
-    return std::optional<Webhook>(*std::move(next));
+    return std::optional<Webhook>(std::move(next->webhook));
   };
-  outbox_.ModifyWebhook(call->wanted.tenant, call->wanted.name, std::move(modify),
+  outbox_.ModifyWebhook(call->tenant, call->name, std::move(modify),
                         [call](absl::StatusOr<Webhook> webhook) {
                           if (!webhook.ok()) {
                             call->response->Clear();

@@ -143,8 +143,25 @@ TEST_F(ClientServerTest, SpeaksTlsWithTheAuthorityItIsGiven) {
   options_.tls_ca = "";
   options_.tls = true;
   EXPECT_THAT(Publish(options_).message(), HasSubstr("no Postrider server was reached"));
-  options_.tls = false;
-  EXPECT_THAT(Publish(options_).message(), Not(HasSubstr("starting")));
+}
+
+TEST_F(ClientServerTest, ATlsServerThatIsCalledWithoutTlsIsSaid) {
+  UseTls();
+  Start();
+  const google::rpc::Status status = Publish(options_);
+  EXPECT_EQ(status.code(), kUnavailable);
+  EXPECT_THAT(status.message(),
+              AllOf(HasSubstr("speaks TLS, and was called without"), HasSubstr("--tls-ca"),
+                    Not(HasSubstr("no Postrider server"))));
+}
+
+TEST_F(ClientServerTest, APlainServerThatIsCalledWithTlsIsSaid) {
+  Start();
+  options_.tls_ca = certificates_.ca();
+  const google::rpc::Status status = Publish(options_);
+  EXPECT_EQ(status.code(), kUnavailable);
+  EXPECT_THAT(status.message(), AllOf(HasSubstr("does not speak TLS: leave out the TLS flags"),
+                                      Not(HasSubstr("no Postrider server"))));
 }
 
 TEST_F(ClientServerTest, ShowsItsCertificate) {

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -19,6 +21,7 @@
 #include "src/cli/client_exit.h"
 #include "tests/cli/program.h"
 #include "tests/server/app_harness.h"
+#include "tests/server/test_certificates.h"
 #include "tests/support/http_sink.h"
 
 namespace postrider {
@@ -166,6 +169,100 @@ TEST_F(CommandsTest, ConfigureNamesTheFieldsThatAreWrong) {
                              HasSubstr("webhook.url"), HasSubstr("webhook.headers[0]")));
 }
 
+TEST_F(CommandsTest, ConfigureChangesOnlyWhatIsNamed) {
+  ASSERT_EQ(Run({"configure", "--name", "hook", "--url", sink_.Url(), "--header", "X-Team: billing",
+                 "--header", "X-Env: test", "--sensitive-header", "X-Pass: hunter22", "--type", "A",
+                 "--rate", "5", "--burst", "2", "--ordered"})
+                .exit_code,
+            kOk);
+  ProgramRun run = Run({"configure", "--name", "hook", "--header", "X-Team: sales",
+                        "--remove-header", "x-env", "--max-concurrency", "2"});
+  EXPECT_EQ(run.exit_code, kOk) << run.err;
+  EXPECT_THAT(run.out, AllOf(StartsWith("webhook hook of tenant default: enabled, valid\n"),
+                             HasSubstr("X-Team: sales\n"), Not(HasSubstr("X-Env")),
+                             HasSubstr("X-Pass: (not shown)\n"), HasSubstr("types           A\n"),
+                             HasSubstr("rate limit      5 per second, burst 2\n"),
+                             HasSubstr("at once         2\n"), HasSubstr("as published\n"),
+                             Not(HasSubstr("whsec_"))));
+  EXPECT_EQ(sink_.requests().back().Header("x-pass"), "hunter22");
+  EXPECT_EQ(sink_.requests().back().Header("x-team"), "sales");
+
+  run = Run({"configure", "--name", "hook", "--all-types", "--no-rate", "--unordered"});
+  EXPECT_THAT(run.out, AllOf(HasSubstr("types           all\n"), Not(HasSubstr("rate limit")),
+                             Not(HasSubstr("as published"))));
+  EXPECT_EQ(Run({"configure", "--name", "hook"}).exit_code, kUsage);
+  run = Run({"configure", "--name", "other", "--enable"});
+  EXPECT_EQ(run.exit_code, kRefused);
+  EXPECT_THAT(run.err, HasSubstr("--url"));
+  run = Run({"configure", "--name", "hook", "--header", "A: b", "--remove-header", "a"});
+  EXPECT_EQ(run.exit_code, kUsage);
+}
+
+TEST_F(CommandsTest, ADraftTakesNoLiveWebhookOutOfService) {
+  ASSERT_EQ(ConfigureHook().exit_code, kOk);
+  ProgramRun run = Run({"configure", "--name", "hook", "--url", sink_.Url(), "--draft"});
+  EXPECT_EQ(run.exit_code, kRefused);
+  EXPECT_EQ(run.out, "");
+  EXPECT_THAT(run.err, AllOf(HasSubstr("hook"), HasSubstr("--disable")));
+  EXPECT_THAT(Run({"webhooks", "get", "hook"}).out, HasSubstr(": enabled, valid\n"));
+  run = Run({"configure", "--name", "hook", "--disable"});
+  EXPECT_EQ(run.exit_code, kOk) << run.err;
+  EXPECT_THAT(run.out, HasSubstr(": not enabled, valid\n"));
+  run = Run({"configure", "--name", "hook", "--enable"});
+  EXPECT_THAT(run.out, HasSubstr(": enabled, valid\n"));
+  EXPECT_EQ(Run({"configure", "--name", "hook", "--enable", "--disable"}).exit_code, kUsage);
+  EXPECT_EQ(Run({"configure", "--name", "new", "--draft"}).exit_code, kUsage);
+}
+
+TEST_F(CommandsTest, ASecretHeaderComesFromAFile) {
+  const ScratchDir directory;
+  const std::string path = directory.File("key");
+  std::ofstream(path) << "hunter22\n";
+  ProgramRun run = Run({"configure", "--name", "hook", "--url", sink_.Url(), "--sensitive-header",
+                        "X-Pass=@" + path});
+  EXPECT_EQ(run.exit_code, kOk) << run.err;
+  EXPECT_EQ(sink_.requests().back().Header("x-pass"), "hunter22");
+  EXPECT_THAT(run.out, HasSubstr("X-Pass: (not shown)\n"));
+  std::ofstream(path) << "\n";
+  EXPECT_EQ(Run({"configure", "--name", "hook", "--sensitive-header", "X-Pass=@" + path}).exit_code,
+            kNoInput);
+  EXPECT_EQ(Run({"validate", "--url", sink_.Url(), "--sensitive-header", "X-Pass=@/nowhere"})
+                .exit_code,
+            kNoInput);
+}
+
+TEST_F(CommandsTest, TheSecretFileIsForItsOwnerAndLosesNothing) {
+  const ScratchDir directory;
+  const std::string path = directory.File("secret");
+  const std::vector<std::string> draft = {"configure", "--name",        "hook", "--url",
+                                          sink_.Url(), "--secret-file", path,   "--draft"};
+  ProgramRun run = Run(draft);
+  EXPECT_EQ(run.exit_code, kOk) << run.err;
+  EXPECT_THAT(run.out,
+              AllOf(HasSubstr("Signing secret: added to " + path), Not(HasSubstr("whsec_"))));
+  const std::string first = ReadWholeFile(path);
+  EXPECT_THAT(first, StartsWith("whsec_"));
+  struct stat status {};
+  ASSERT_EQ(stat(path.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0600u);
+
+  EXPECT_EQ(Run(draft).exit_code, kRefused);
+  EXPECT_EQ(ReadWholeFile(path), first) << "run twice, it must not wipe the secret";
+  run = Run({"webhooks", "rotate-secret", "hook", "--secret-file", path});
+  EXPECT_EQ(run.exit_code, kOk) << run.err;
+  EXPECT_THAT(run.out, Not(HasSubstr("whsec_")));
+  EXPECT_THAT(ReadWholeFile(path), StartsWith(first + "whsec_"));
+
+  EXPECT_EQ(Run({"configure", "--name", "b", "--url", "ftp://x/", "--secret-file",
+                 directory.File("unused")})
+                .exit_code,
+            kRefused);
+  EXPECT_NE(access(directory.File("unused").c_str(), F_OK), 0) << "nothing was written to it";
+  EXPECT_EQ(Run({"configure", "--name", "b", "--url", sink_.Url(), "--secret-file", "/nowhere/x"})
+                .exit_code,
+            static_cast<int>(ClientExit::kIo));
+}
+
 TEST_F(CommandsTest, AnEtagGuardsAgainstOthers) {
   ASSERT_EQ(ConfigureHook().exit_code, kOk);
   const ProgramRun run =
@@ -215,7 +312,8 @@ TEST_F(CommandsTest, ValidateTakesANameOrAUrl) {
 
 TEST_F(CommandsTest, WebhooksAreListedAndShown) {
   ASSERT_EQ(ConfigureHook().exit_code, kOk);
-  ASSERT_EQ(Run({"configure", "--name", "a-draft", "--url", sink_.Url(), "--draft"}).exit_code, kOk);
+  ASSERT_EQ(Run({"configure", "--name", "a-draft", "--url", sink_.Url(), "--draft"}).exit_code,
+            kOk);
   for (const std::vector<std::string>& list :
        {std::vector<std::string>{"webhooks"}, std::vector<std::string>{"webhooks", "list"}}) {
     const ProgramRun run = Run(list);
@@ -436,11 +534,17 @@ TEST(CommandFlagsTest, AHeaderThatIsWrongIsNotRepeated) {
 }
 
 TEST(CommandFlagsTest, HelpListsTheExitCodes) {
-  for (const char* command : {"publish", "configure", "validate", "deliveries", "listen"}) {
+  for (const char* command :
+       {"publish", "configure", "validate", "webhooks", "deliveries", "listen"}) {
     const ProgramRun run = RunProgram({command, "--help"});
     EXPECT_EQ(run.exit_code, kOk);
     EXPECT_THAT(run.out, AllOf(HasSubstr("Exit codes:"), HasSubstr("75")));
   }
+}
+
+TEST(CommandFlagsTest, HelpOfDeliveriesListsTheStates) {
+  EXPECT_THAT(RunProgram({"deliveries", "--help"}).out,
+              HasSubstr("pending, delivered, dead or cancelled"));
 }
 
 TEST(CommandFlagsTest, AServerThatIsNotThereIsUnavailable) {

@@ -64,6 +64,16 @@ TEST(InputTest, ReadsTimes) {
   }
 }
 
+TEST(InputTest, ReadsHeadersWhoseValuesAreInFiles) {
+  const std::optional<HeaderFile> file = ParseHeaderFileText("X-Key=@/run/secrets/a:b");
+  ASSERT_TRUE(file.has_value());
+  EXPECT_EQ(file->name, "X-Key");
+  EXPECT_EQ(file->path, "/run/secrets/a:b");
+  for (const char* text : {"X-Key: a=@b", "X-Key=b", "X-Key=@", "=@x", "X-Key", "X-Key:=@x"}) {
+    EXPECT_FALSE(ParseHeaderFileText(text).has_value()) << text;
+  }
+}
+
 TEST(InputTest, ReadsHeaders) {
   const auto check = [](const char* text, const char* name, const char* value) {
     const std::optional<v1::Header> header = ParseHeaderText(text);

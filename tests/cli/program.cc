@@ -4,8 +4,8 @@
 
 #include <CLI/CLI.hpp>
 
-#include "src/cli/client_exit.h"
 #include "src/cli/commands.h"
+#include "src/cli/suggestion.h"
 
 namespace postrider {
 
@@ -20,7 +20,7 @@ ProgramRun RunProgram(const std::vector<std::string>& arguments) {
     // CLI11 takes them from the back.
     program.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::ParseError& error) {
-    run.exit_code = program.exit(error) == 0 ? 0 : static_cast<int>(ClientExit::kUsage);
+    run.exit_code = ReportParseError(program, error);
   }
   run.out = testing::internal::GetCapturedStdout();
   run.err = testing::internal::GetCapturedStderr();

@@ -423,6 +423,21 @@ TEST_F(CliTest, ListenFailsFirstAndEndsAfterItsCount) {
   }
 }
 
+TEST(UsageTest, WhatIsMistypedGetsASuggestion) {
+  const std::pair<std::vector<std::string>, const char*> mistyped[] = {
+      {{"delivries"}, "did you mean deliveries?"},
+      {{"publish", "--jsn-payload", "{}"}, "did you mean --json-payload?"},
+      {{"configure", "--nmae", "a", "--url", "http://x/"}, "did you mean --name?"},
+      {{"webhooks", "rotate-secrt", "a"}, "did you mean rotate-secret?"},
+      {{"serve", "--data-dri=x"}, "did you mean --data-dir?"}};
+  for (const auto& [arguments, suggestion] : mistyped) {
+    const CommandResult result = RunCommand(arguments);
+    EXPECT_EQ(result.exit_code, 64) << suggestion;
+    EXPECT_THAT(result.err, HasSubstr(suggestion));
+  }
+  EXPECT_THAT(RunCommand({"frobnicate"}).err, Not(HasSubstr("did you mean")));
+}
+
 TEST(UsageTest, WhatIsNotKnownIsAUsageError) {
   EXPECT_EQ(RunCommand({}).exit_code, 64);
   EXPECT_EQ(RunCommand({"no-such-command"}).exit_code, 64);
@@ -430,7 +445,7 @@ TEST(UsageTest, WhatIsNotKnownIsAUsageError) {
   const CommandResult help = RunCommand({"--help"});
   EXPECT_EQ(help.exit_code, 0);
   for (const char* command :
-       {"serve", "listen", "configure", "validate", "publish", "deliveries"}) {
+       {"serve", "listen", "configure", "validate", "webhooks", "publish", "deliveries"}) {
     EXPECT_THAT(help.out, HasSubstr(command));
     EXPECT_EQ(RunCommand({command, "--help"}).exit_code, 0) << command;
   }

@@ -267,7 +267,7 @@ TEST_F(InputTest, AReceiverThatCannotBeReachedIsNotValid) {
       {"http://receiver.invalid/", "receiver.invalid"},
       // Not among the networks that the server was allowed.
       {"http://10.1.2.3/", "--allow-network"},
-      {"http://169.254.169.254/latest/meta-data", "--allow-network"},
+      {"http://169.254.169.254/latest/meta-data", "this machine's own credentials"},
   };
   for (const auto& [url, advice] : unreachable) {
     SCOPED_TRACE(url);

@@ -44,6 +44,7 @@ extract() {
         file = "want." n; printf "" >file; want = 0
       }
       else if ($0 == "```sh") { file = "programs"; want = 0 }
+      else if ($0 == "```python") { file = "receiver.py"; want = 0 }
       else want = 0
       next
     }
@@ -112,6 +113,37 @@ $(<"err.$block")"
   fi
 }
 
+# The receiver in Python takes what is signed, whatever the case of the names, and nothing else.
+check_python() {
+  cat >>receiver.py <<'END'
+
+
+def check():
+    import secrets
+
+    key = secrets.token_bytes(24)
+    secret = "whsec_" + base64.b64encode(key).decode()
+    now = str(int(time.time()))
+    signed = hmac.new(key, b"ntf_1." + now.encode() + b".{}", hashlib.sha256).digest()
+    signature = "v1,AAAA v1," + base64.b64encode(signed).decode()
+    for names in (
+        ("webhook-id", "webhook-timestamp", "webhook-signature"),
+        ("Webhook-Id", "Webhook-Timestamp", "Webhook-Signature"),
+        ("WEBHOOK-ID", "WEBHOOK-TIMESTAMP", "WEBHOOK-SIGNATURE"),
+    ):
+        headers = dict(zip(names, ("ntf_1", now, signature)))
+        assert verify(secret, headers, b"{}"), names
+        assert not verify(secret, headers, b"{ }"), names
+    assert not verify(secret, {}, b"{}")
+    headers["WEBHOOK-TIMESTAMP"] = "1"
+    assert not verify(secret, headers, b"{}")
+
+
+check()
+END
+  python3 receiver.py || fail "the receiver in Python does not verify what is signed"
+}
+
 # Everything that was started, and what it has started in turn.
 stop_programs() {
   local pid
@@ -147,6 +179,7 @@ test_readme() {
 
   run_blocks
   for ((block = 1; block <= blocks; ++block)); do check_block "$block"; done
+  [[ ! -f receiver.py ]] || check_python
   echo "readme_test: $blocks blocks of $readme do what it says"
 }
 

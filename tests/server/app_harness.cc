@@ -79,7 +79,8 @@ std::vector<v1::Delivery> AppHarness::DeliveriesOf(const std::string& notificati
   v1::ListDeliveriesRequest request;
   request.set_notification_id(notification_id);
   v1::ListDeliveriesResponse response;
-  const grpc::Status status = deliveries_->ListDeliveries(NewClientContext().get(), request, &response);
+  const grpc::Status status =
+      deliveries_->ListDeliveries(NewClientContext().get(), request, &response);
   if (!status.ok()) return {};
   return {response.deliveries().begin(), response.deliveries().end()};
 }

@@ -112,7 +112,8 @@ TEST_F(AppTest, ValidatesAStoredWebhook) {
   v1::ValidateWebhookRequest request;
   request.mutable_ref()->set_name("hook");
   v1::ValidateWebhookResponse response;
-  ASSERT_TRUE(harness_.webhooks().ValidateWebhook(NewClientContext().get(), request, &response).ok());
+  ASSERT_TRUE(
+      harness_.webhooks().ValidateWebhook(NewClientContext().get(), request, &response).ok());
   EXPECT_FALSE(response.validation().valid());
   EXPECT_EQ(response.validation().http_status(), 204);
   EXPECT_EQ(response.validation().request().url(), sink_.Url());

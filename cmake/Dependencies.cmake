@@ -4,8 +4,8 @@ find_package(absl REQUIRED)
 find_package(spdlog REQUIRED)
 find_package(prometheus-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
-# Headers only: Asio and Beast.
-find_package(Boost 1.74 REQUIRED)
+# Headers only: Asio and Beast. Newer CMakes have no module of their own for it.
+find_package(Boost 1.74 CONFIG REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(sqlite3 REQUIRED IMPORTED_TARGET sqlite3)
 pkg_check_modules(libcurl REQUIRED IMPORTED_TARGET libcurl)

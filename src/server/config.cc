@@ -24,6 +24,7 @@ namespace postrider {
 namespace {
 
 constexpr char kEnvironmentPrefix[] = "POSTRIDER_";
+constexpr size_t kMaxLinkBytes = 256;
 constexpr char kDataDir[] = "/var/lib/postrider";
 // Longer drains would be cut off by any supervisor, and longer retention is a mistake of units.
 constexpr absl::Duration kMaxDrain = absl::Hours(1);
@@ -107,6 +108,7 @@ bool IsServiceLink(const std::string& name, const std::string& value) {
       *new std::regex(".*_PORT_[0-9]+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)");
   static const std::regex& service_port = *new std::regex(".*_SERVICE_PORT(_[A-Z0-9_]+)?");
   if (absl::EndsWith(name, "_SERVICE_HOST")) return true;
+  if (value.size() > kMaxLinkBytes) return false;
   if (std::regex_match(name, service_port)) return std::regex_match(value, number);
   if (absl::EndsWith(name, "_PORT") && std::regex_match(value, address)) return true;
   if (std::regex_match(name, of_port)) return std::regex_match(value, address);
@@ -202,7 +204,8 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
               "How long notifications are kept, and longer while they are owed");
   serve_
       ->add_option("--pump-threads", config_.pump_threads,
-                   "Threads that deliver; by default half the processors that it may use, but two of two or three")
+                   "Threads that deliver; by default half the processors that it may use, but two of "
+                   "two or three")
       ->check(CLI::Range(1, kMaxPumpThreads));
   AddHttpLimits();
   serve_->add_option("--log-level", config_.log_level, "What is logged, and all above it")

@@ -51,13 +51,13 @@ int DefaultPumpThreads(int processors);
 struct Setting {
   std::string flag;
   std::string value;
-  // "flag", the environment variable, or the file with its line; empty: nobody, so it is the default.
+  // "flag", the environment variable, or the file with its line; empty for a default.
   std::string source;
 };
 
 // The flags of `serve`, bound to a ServerConfig. What the command line does not set is taken from
-// the environment (POSTRIDER_DATA_DIR for --data-dir), and what that does not set from the file that
-// --config names, which is TOML with the flags' names as keys.
+// the environment (POSTRIDER_DATA_DIR for --data-dir), and what that does not set from the file
+// that --config names, which is TOML with the flags' names as keys.
 class ServeFlags {
  public:
   // Adds `serve` to the program. `root` owns what is added and must be parsed before Finish.

@@ -31,7 +31,8 @@ inline constexpr char kExitCodesHelp[] =
     "  65  the database is corrupt or not Postrider's, or a part of it is missing\n"
     "  69  an address cannot be listened on, or no file descriptors are left\n"
     "  70  a defect of Postrider\n"
-    "  73  the data directory cannot be made, is held by another process, or is of a newer version\n"
+    "  73  the data directory cannot be made, is held by another process, or is of a newer "
+    "version\n"
     "  74  the disk failed\n"
     "  78  the configuration file, a certificate file or the environment is wrong\n";
 

@@ -117,6 +117,17 @@ void MetricsPage::AddGaugeFunction(const std::string& name, const std::string& h
                   });
 }
 
+void MetricsPage::AddOptionalGauge(const std::string& name, const std::string& help,
+                                   const Labels& labels,
+                                   std::function<std::optional<double>()> read) {
+  collector_->Add(name, help, prometheus::MetricType::Gauge, labels,
+                  [read = std::move(read)](prometheus::ClientMetric* metric) {
+                    const std::optional<double> value = read();
+                    metric->gauge.value = value.value_or(0);
+                    return value.has_value();
+                  });
+}
+
 std::string MetricsPage::Text() const {
   std::ostringstream text;
   prometheus::TextSerializer().Serialize(text, collector_->Collect());

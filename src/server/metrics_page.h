@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,10 @@ class MetricsPage {
                           std::function<double()> read);
   void AddGaugeFunction(const std::string& name, const std::string& help, const Labels& labels,
                         std::function<double()> read);
+
+  // The same, left out while there is nothing.
+  void AddOptionalGauge(const std::string& name, const std::string& help, const Labels& labels,
+                        std::function<std::optional<double>()> read);
 
   // The page.
   std::string Text() const;

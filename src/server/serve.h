@@ -11,8 +11,8 @@ void BlockStopSignals();
 
 // `postrider serve`: starts the server, prints the `ready` line on standard output, and stops at
 // SIGTERM or SIGINT. A second one, a second later or more, does not wait for what is under way.
-// SIGHUP reads certificates and name servers again. Complaints go to standard error. REQUIRES: flags.Finish has found no
-// failure, and BlockStopSignals was called.
+// SIGHUP reads certificates and name servers again. Complaints go to standard error. REQUIRES:
+// flags.Finish has found no failure, and BlockStopSignals was called.
 ExitCode Serve(const ServeFlags& flags);
 
 }  // namespace postrider

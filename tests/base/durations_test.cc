@@ -17,8 +17,8 @@ TEST(DurationsTest, ReadsWhatPeopleWrite) {
 }
 
 TEST(DurationsTest, RefusesTheRest) {
-  for (const char* text : {"", "0", "10", "d", "-1s", "+1s", "inf", "1 d", "1w", "1dd", "7days", "1d2",
-                           "1..5d", "99999999999999999999d"}) {
+  for (const char* text : {"", "0", "10", "d", "-1s", "+1s", "inf", "1 d", "1w", "1dd", "7days",
+                           "1d2", "1..5d", "99999999999999999999d"}) {
     EXPECT_EQ(ParseDurationText(text), std::nullopt) << text;
   }
 }

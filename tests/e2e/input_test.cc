@@ -562,6 +562,7 @@ TEST(RoomTest, AFullDiskRefusesLosesNothingAndGoesOnWhenThereIsRoom) {
   const RpcResult full = filler.Fill(50000);
   ExpectExhausted(full);
   EXPECT_THAT(full.message, HasSubstr(server.process().data_dir()));
+  EXPECT_TRUE(server.process().process().WaitForErr("the disk is full"));
   // What was taken may have to wait, since outcomes cannot be recorded now.
   sink.SetScript({});
   server.MakeRoom();
@@ -569,6 +570,7 @@ TEST(RoomTest, AFullDiskRefusesLosesNothingAndGoesOnWhenThereIsRoom) {
   filler.ExpectAllAt(sink);
   const ApiClient api(server.process().grpc_address());
   api.WaitForDeliveries("w", v1::DELIVERY_STATE_DELIVERED, filler.taken());
+  EXPECT_TRUE(server.process().process().WaitForErr("the disk has room again"));
   EXPECT_EQ(server.process().Terminate(), 0);
 }
 

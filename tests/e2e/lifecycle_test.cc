@@ -204,6 +204,14 @@ TEST(AdminTest, HealthReadinessAndMetricsAreServed) {
               testing::ContainsRegex("\npostrider_attempts_total\\{[^}]*\"success[^}]*\\} 1\n"));
   EXPECT_THAT(metrics->body, testing::ContainsRegex("\npostrider_grpc_requests_total\\{code=\"OK\","
                                                     "method=\"PublishNotification\"\\} 1\n"));
+  // It is told once a second.
+  EXPECT_TRUE(Eventually([&] {
+    return testing::Value(
+        server.Get("/metrics")->body,
+        testing::AllOf(HasSubstr("\npostrider_owed_deliveries{state=\"enabled\"} 0\n"),
+                       HasSubstr("\npostrider_owed_deliveries{state=\"disabled\"} 0\n"),
+                       HasSubstr("\npostrider_oldest_due_seconds 0\n")));
+  }));
 }
 
 TEST(AdminTest, LogsAreLinesOfJsonOnStandardErrorWhenAskedFor) {
@@ -379,8 +387,8 @@ TEST(StopTest, TwoSignalsWithinASecondAreOne) {
   EXPECT_EQ(server.Terminate(), 0);
   EXPECT_THAT(server.process().err(), testing::Not(HasSubstr("second signal")));
   ASSERT_TRUE(server.Start());
-  EXPECT_EQ(ApiClient(server.grpc_address()).ListDeliveries("w", v1::DELIVERY_STATE_DELIVERED).size(),
-            1u);
+  const ApiClient api(server.grpc_address());
+  EXPECT_EQ(api.ListDeliveries("w", v1::DELIVERY_STATE_DELIVERED).size(), 1u);
 }
 
 TEST(ReloadTest, SighupReadsCertificatesAndNameServersAgainAndEndsNothing) {

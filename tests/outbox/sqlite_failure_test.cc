@@ -3,9 +3,11 @@
 
 #include <cerrno>
 #include <string>
+#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "src/base/mutex.h"
 #include "src/outbox/sqlite/data_dir.h"
 #include "src/outbox/sqlite/full_disk.h"
 #include "src/outbox/sqlite/schema.h"
@@ -103,6 +105,35 @@ TEST_F(SqliteFailureTest, AFullDiskRefusesAndThenGoesOn) {
   EXPECT_EQ(again->delivery_count, 1);
   EXPECT_FALSE(fatal_.happened());
   EXPECT_EQ(outbox_->metrics().commit_failures.value(), 3u);
+}
+
+// Outcomes are refused like publishes: nobody calls, and still it must be heard of.
+TEST_F(SqliteFailureTest, AFullDiskIsToldWhenItBeginsAndWhenItEnds) {
+  Mutex mutex;
+  std::vector<OutboxNotice> told;
+  options_.on_notice = [&](OutboxNotice notice, int64_t) {
+    MutexLock lock(&mutex);
+    told.push_back(notice);
+  };
+  const auto notices = [&] {
+    MutexLock lock(&mutex);
+    return told;
+  };
+  Reopen();
+  const auto hook = PutWebhook(*outbox_, "hook");
+  ASSERT_TRUE(PublishOne(*outbox_, "T").ok());
+  const OwedDelivery owed = ReadOwed(*outbox_, hook->id)->rows.at(0);
+  const OutcomeBatch batch{{OutcomeOf(owed, DeliveryState::kDelivered, clock_.Now())}, {}};
+  FaultVfs::FailWalWrites(true);
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(RecordAll(*outbox_, batch).ok());
+  EXPECT_EQ(notices(), std::vector<OutboxNotice>{OutboxNotice::kDiskFull});
+  FaultVfs::FailWalWrites(false);
+  EXPECT_TRUE(RecordAll(*outbox_, batch).ok());
+  EXPECT_EQ(notices().size(), 1u);
+  clock_.Advance(absl::Seconds(6));
+  EXPECT_TRUE(Eventually([&] { return notices().size() == 2; }));
+  EXPECT_EQ(notices().back(), OutboxNotice::kDiskHasRoom);
+  outbox_.reset();
 }
 
 // The system says EFBIG then, as it says EDQUOT where a quota is used up: neither is a failed disk.

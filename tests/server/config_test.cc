@@ -185,7 +185,8 @@ TEST_F(ConfigTest, WhatOnlyResemblesAServiceLinkIsRefused) {
 }
 
 TEST_F(ConfigTest, TellsWhereEachSettingCameFrom) {
-  const std::string file = File("# ours\nretention = '7d'\nallow-network = ['10.0.0.0/8', '::1/128']\n");
+  const std::string file =
+      File("# ours\nretention = '7d'\nallow-network = ['10.0.0.0/8', '::1/128']\n");
   const auto failure = Parse({"--config", file, "--pump-threads", "2"},
                              {"POSTRIDER_DATA_DIR=/env", "POSTRIDER_RETENTION=8d"});
   ASSERT_EQ(Text(failure), "no failure");

@@ -82,7 +82,9 @@ HttpReply::~HttpReply() {
   if (sink_ != nullptr) Send(TextResponse(500, "the request was let go without an answer"));
 }
 
-void HttpReply::Send(HttpResponse response) { SendAfter(absl::ZeroDuration(), std::move(response)); }
+void HttpReply::Send(HttpResponse response) {
+  SendAfter(absl::ZeroDuration(), std::move(response));
+}
 
 void HttpReply::SendAfter(absl::Duration delay, HttpResponse response) {
   std::exchange(sink_, nullptr)->Send(std::move(response), delay);

@@ -30,7 +30,8 @@ using Error = boost::system::error_code;
 // The kernel lowers it to net.core.somaxconn.
 constexpr int kBacklog = 4096;
 // How many are accepted before those who are connected get their turn.
-constexpr int kAcceptsInARow = 64;
+// Fewer than the reserve holds: else one of these could push another out unheard.
+constexpr int kAcceptsInARow = 16;
 constexpr std::chrono::milliseconds kAcceptPause{100};
 
 // Whoever has an IPv6 address has a network of them.

@@ -94,8 +94,8 @@ struct HttpServerOptions {
   std::function<void(const std::string& why)> on_accept_trouble;
 };
 
-// An HTTP/1.1 server on one thread: it accepts, reads and writes without ever blocking (Boost.Asio),
-// parses with Beast, and hands each request, whole, to the route that takes it.
+// An HTTP/1.1 server on one thread: it accepts, reads and writes without ever blocking, with
+// Boost.Asio, parses with Beast, and hands each request, whole, to the route that takes it.
 //
 // Listen, Start and the destructor belong to one thread; the rest is thread-safe.
 class HttpServer {

@@ -122,21 +122,25 @@ absl::StatusOr<DeliveryTable> DeliveryTable::Create(Database& db, AttemptTable* 
   return t;
 }
 
-absl::Status DeliveryTable::Record(const AttemptOutcome& outcome, absl::Time now) {
-  if (outcome.next_state == DeliveryState::kDelivered) return RecordSuccess(outcome, now);
-  return RecordFailure(outcome, now);
+absl::Status DeliveryTable::Record(const AttemptOutcome& outcome, absl::Time now,
+                                   bool* ended) {
+  *ended = false;
+  if (outcome.next_state == DeliveryState::kDelivered) return RecordSuccess(outcome, now, ended);
+  return RecordFailure(outcome, now, ended);
 }
 
-absl::Status DeliveryTable::RecordSuccess(const AttemptOutcome& outcome, absl::Time now) {
+absl::Status DeliveryTable::RecordSuccess(const AttemptOutcome& outcome, absl::Time now,
+                                          bool* ended) {
   succeed_.Bind(outcome.delivery, outcome.number, outcome.budget_attempts,
                 ToNullableMicros(outcome.budget_start), ToMicros(now), outcome.http_status,
                 ToMicros(outcome.start), ToMicros(outcome.latency));
   RETURN_IF_ERROR(succeed_.Run());
-  if (db_->Changes() == 1) return absl::OkStatus();
-  return RecordLate(outcome, now);
+  *ended = db_->Changes() == 1;
+  return *ended ? absl::OkStatus() : RecordLate(outcome, now, ended);
 }
 
-absl::Status DeliveryTable::RecordFailure(const AttemptOutcome& outcome, absl::Time now) {
+absl::Status DeliveryTable::RecordFailure(const AttemptOutcome& outcome, absl::Time now,
+                                          bool* ended) {
   const bool pending = outcome.next_state == DeliveryState::kPending;
   std::optional<int64_t> end_us;
   if (!pending) end_us = ToMicros(now);
@@ -144,7 +148,8 @@ absl::Status DeliveryTable::RecordFailure(const AttemptOutcome& outcome, absl::T
              ToNullableMicros(outcome.budget_start), end_us, outcome.http_status,
              ToMicros(pending ? outcome.next_due : now), outcome.end_reason);
   RETURN_IF_ERROR(fail_.Run());
-  if (db_->Changes() == 0) return RecordLate(outcome, now);
+  if (db_->Changes() == 0) return RecordLate(outcome, now, ended);
+  *ended = !pending;
   return attempts_->Insert(outcome.webhook, outcome.delivery,
                            {outcome.number, outcome.start, outcome.latency, outcome.http_status,
                             outcome.error, outcome.response_body});
@@ -152,7 +157,8 @@ absl::Status DeliveryTable::RecordFailure(const AttemptOutcome& outcome, absl::T
 
 // The delivery is gone, or no longer pending (cancelled meanwhile, or delivered by another
 // attempt), or its numbers have a gap. Then every attempt gets a row.
-absl::Status DeliveryTable::RecordLate(const AttemptOutcome& outcome, absl::Time now) {
+absl::Status DeliveryTable::RecordLate(const AttemptOutcome& outcome, absl::Time now,
+                                       bool* ended) {
   ASSIGN_OR_RETURN(const std::optional<DeliveryRow> row, reader_.Find(outcome.delivery));
   if (!row) return absl::OkStatus();
   const WebhookId webhook = row->delivery.webhook;
@@ -162,6 +168,7 @@ absl::Status DeliveryTable::RecordLate(const AttemptOutcome& outcome, absl::Time
                         {outcome.number, outcome.start, outcome.latency, outcome.http_status,
                          outcome.error, outcome.response_body}));
   const bool delivered = outcome.next_state == DeliveryState::kDelivered;
+  *ended = delivered && row->delivery.state == DeliveryState::kPending;
   late_.Bind(outcome.delivery, delivered ? DeliveryState::kDelivered : row->delivery.state,
              outcome.number, ToMicros(delivered ? now : row->delivery.end_time),
              outcome.http_status,
@@ -187,6 +194,7 @@ absl::Status DeliveryTable::Retry(const std::string& tenant, DeliveryId id, absl
     return absl::OkStatus();
   }
   if (delivery.state != DeliveryState::kPending) {
+    ++effects->counts().reopened;
     row->budget_attempts = 0;
     row->budget_start = absl::InfiniteFuture();
     delivery.due = now;

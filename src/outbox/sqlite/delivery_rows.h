@@ -45,15 +45,16 @@ class DeliveryTable {
   // `attempts` must outlive it.
   static absl::StatusOr<DeliveryTable> Create(Database& db, AttemptTable* attempts);
 
-  absl::Status Record(const AttemptOutcome& outcome, absl::Time now);
+  // `ended`: whether the delivery was owed, and is no longer.
+  absl::Status Record(const AttemptOutcome& outcome, absl::Time now, bool* ended);
   // `result`: what Outbox::RetryDelivery answers.
   absl::Status Retry(const std::string& tenant, DeliveryId id, absl::Time now, Effects* effects,
                      absl::StatusOr<Delivery>* result);
 
  private:
-  absl::Status RecordSuccess(const AttemptOutcome& outcome, absl::Time now);
-  absl::Status RecordFailure(const AttemptOutcome& outcome, absl::Time now);
-  absl::Status RecordLate(const AttemptOutcome& outcome, absl::Time now);
+  absl::Status RecordSuccess(const AttemptOutcome& outcome, absl::Time now, bool* ended);
+  absl::Status RecordFailure(const AttemptOutcome& outcome, absl::Time now, bool* ended);
+  absl::Status RecordLate(const AttemptOutcome& outcome, absl::Time now, bool* ended);
 
   Database* db_ = nullptr;
   AttemptTable* attempts_ = nullptr;

@@ -25,6 +25,8 @@ struct TransactionCounts {
   uint64_t cancelled = 0;
   uint64_t expired = 0;
   uint64_t aged = 0;
+  // Deliveries that had ended, and are owed again.
+  uint64_t reopened = 0;
 };
 
 // What the listener is to hear of a transaction once it is committed, in the order of what
@@ -46,10 +48,13 @@ class Effects {
 
   std::vector<Event>& events() { return events_; }
   TransactionCounts& counts() { return counts_; }
+  // Owed deliveries that a sweep ended, by webhook.
+  std::vector<std::pair<WebhookId, int64_t>>& swept() { return swept_; }
 
  private:
   std::vector<Event> events_;
   TransactionCounts counts_;
+  std::vector<std::pair<WebhookId, int64_t>> swept_;
 };
 
 }  // namespace postrider

@@ -102,6 +102,7 @@ absl::StatusOr<Janitor::Slice> Janitor::Run(absl::Time now, absl::Duration monot
   dirty_ = true;
   if (spans_.Due()) RETURN_IF_ERROR(spans_.Run());
   if (!state_.cancelling.empty()) {
+    slice.webhook = state_.cancelling.front();
     ASSIGN_OR_RETURN(slice.cancelled, Cancel(now));
   } else if (owed_sweep_.Due(monotonic)) {
     ASSIGN_OR_RETURN(slice.aged, owed_sweep_.Run(now, monotonic, effects));

@@ -40,7 +40,9 @@ class Janitor {
   bool Due(absl::Duration monotonic) const;
 
   struct Slice {
+    // Deliveries of one webhook.
     int64_t cancelled = 0;
+    WebhookId webhook{};
     int64_t deleted = 0;
     // DEAD, since their age is spent.
     int64_t aged = 0;

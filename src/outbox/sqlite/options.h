@@ -19,6 +19,10 @@ enum class OutboxNotice {
   kLogFree,
   // Another process held the write lock for so long that writes were refused.
   kWriteLockHeld,
+  // The disk is full: nothing can be recorded.
+  kDiskFull,
+  // Things have been recorded again for some seconds.
+  kDiskHasRoom,
 };
 
 struct SqliteOutboxOptions {
@@ -89,6 +93,14 @@ struct SqliteOutboxMetrics {
   Gauge used_bytes;
   Gauge disk_free_bytes;
   Gauge attempt_bytes;
+  // 1 when the next three have been counted, some time after the start.
+  Gauge backlog_known;
+  // Owed deliveries of webhooks that are enabled, and of those that are not.
+  Gauge owed_enabled;
+  Gauge owed_disabled;
+  // Since when the oldest one of an enabled webhook is due, in Unix time; 0 when nothing is owed.
+  // It may be in the future.
+  Gauge oldest_due_us;
   // From the beginning of the transaction until it is on disk.
   DurationHistogram commit_latency;
   DurationHistogram checkpoint_latency;

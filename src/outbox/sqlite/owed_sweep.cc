@@ -63,6 +63,7 @@ absl::StatusOr<int64_t> OwedSweep::Run(absl::Time now, absl::Duration monotonic,
     if (state_.walk) {
       ASSIGN_OR_RETURN(const int64_t some, EndSpent(&*state_.walk, budget, now));
       ended += some;
+      if (some > 0) effects->swept().emplace_back(state_.walk->webhook, some);
       if (!state_.walk->done) return ended;
       state_.walk.reset();
     }

@@ -28,6 +28,7 @@ class Routing {
   // Null when the tenant is unknown. Good until the next change.
   const Tenant* Find(const std::string& tenant) const;
 
+  bool IsEnabled(WebhookId webhook) const { return routes_.count(webhook) > 0; }
   // The enabled webhooks, of all tenants.
   size_t webhooks() const { return routes_.size(); }
 

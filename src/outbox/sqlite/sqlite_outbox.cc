@@ -166,6 +166,9 @@ absl::StatusOr<std::unique_ptr<SqliteOutbox::Impl>> SqliteOutbox::Impl::Open(
   std::unique_ptr<Impl> impl(new Impl(std::move(lock), static_cast<uint64_t>(instance), listener));
   impl->readers_ = std::make_unique<ReaderPool>(std::move(sessions), options.max_queued_reads,
                                                 impl->metrics_.queued_reads);
+  ASSIGN_OR_RETURN(std::unique_ptr<BacklogCount> before,
+                   BacklogCount::Begin(path, options.vfs, impl->readers_->running()));
+  session->CountBacklog(std::move(before));
   impl->writer_ = std::make_unique<Writer>(options, clock, std::move(session), std::move(files),
                                            impl->readers_->running(), impl->completion_,
                                            impl->metrics_, std::move(on_fatal));

@@ -70,6 +70,7 @@ absl::Status WriteSession::SetUp(const SqliteOutboxOptions& options) {
   ASSIGN_OR_RETURN(attempts_, AttemptTable::Create(db_, options));
   ASSIGN_OR_RETURN(deliveries_, DeliveryTable::Create(db_, &attempts_));
   ASSIGN_OR_RETURN(janitor_, Janitor::Create(db_, options.retention, &attempts_));
+  ASSIGN_OR_RETURN(backlog_, Backlog::Create(db_));
   ASSIGN_OR_RETURN(const int64_t last_version,
                    db_.Int("SELECT ifnull(max(version), 0) FROM webhook"));
   versions_ = IdSequence(last_version);
@@ -120,6 +121,7 @@ absl::Status WriteSession::Commit(bool may_grow) {
   publisher_.Commit();
   attempts_.Commit();
   janitor_.Commit();
+  backlog_.Commit();
   return absl::OkStatus();
 }
 
@@ -127,6 +129,7 @@ absl::Status WriteSession::Rollback() {
   routing_.Rollback();
   publisher_.Rollback();
   janitor_.Rollback();
+  backlog_.Rollback();
   RETURN_IF_ERROR(db_.Rollback());
   return attempts_.Rollback();
 }
@@ -190,6 +193,7 @@ absl::Status WriteSession::EndSpent(const Webhook& webhook, absl::Time now, Effe
   ASSIGN_OR_RETURN(const int64_t ended,
                    janitor_.owed_sweep().EndSpent(&**walk, kEndSpentRows, now));
   effects->counts().aged += ended;
+  backlog_.Add(webhook.id, -ended);
   return absl::OkStatus();
 }
 
@@ -217,12 +221,23 @@ absl::Status WriteSession::DisableWebhook(WebhookId id, int64_t version, const s
 
 absl::Status WriteSession::Record(const OutcomeBatch& batch, absl::Time now) {
   for (const AttemptOutcome& outcome : batch.outcomes) {
-    RETURN_IF_ERROR(deliveries_.Record(outcome, now));
+    bool ended = false;
+    RETURN_IF_ERROR(deliveries_.Record(outcome, now, &ended));
+    if (ended) backlog_.Add(outcome.webhook, -1);
   }
   for (const WebhookHealth& health : batch.health) {
     RETURN_IF_ERROR(webhooks_.SetFailingSince(health.webhook, health.failing_since));
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<Janitor::Slice> WriteSession::Maintain(absl::Time now, absl::Duration monotonic,
+                                                      Effects* effects) {
+  ASSIGN_OR_RETURN(const Janitor::Slice slice, janitor_.Run(now, monotonic, publisher_, effects));
+  if (slice.cancelled > 0) backlog_.Add(slice.webhook, -slice.cancelled);
+  for (const auto& [webhook, count] : effects->swept()) backlog_.Add(webhook, -count);
+  effects->swept().clear();
+  return slice;
 }
 
 absl::StatusOr<WriteSession::Size> WriteSession::ReadSize() {
@@ -253,6 +268,8 @@ absl::Status WriteSession::SetInUse(bool in_use) {
 }
 
 absl::Status WriteSession::Finish() {
+  // It reads the log.
+  backlog_.Stop();
   // If it fails the log stays, as the file says.
   RETURN_IF_ERROR(SetInUse(false));
   ASSIGN_OR_RETURN(const CheckpointResult result,

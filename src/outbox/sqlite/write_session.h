@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -11,6 +12,7 @@
 #include "absl/time/time.h"
 #include "src/outbox/outbox.h"
 #include "src/outbox/sqlite/attempt_rows.h"
+#include "src/outbox/sqlite/backlog.h"
 #include "src/outbox/sqlite/database.h"
 #include "src/outbox/sqlite/delivery_rows.h"
 #include "src/outbox/sqlite/effects.h"
@@ -52,7 +54,9 @@ class WriteSession {
                        absl::StatusOr<Published>* result) {
     const size_t before = effects->counts().deliveries;
     absl::Status status = publisher_.Publish(notification, now, effects, result);
-    janitor_.Stored(static_cast<int64_t>(effects->counts().deliveries - before));
+    const size_t stored = effects->counts().deliveries - before;
+    if (status.ok() && stored > 0) CountOwed(effects->owed(), stored);
+    janitor_.Stored(static_cast<int64_t>(stored));
     return status;
   }
   // Before a webhook is enabled again, what is owed to it and whose age is spent is ended, a part in
@@ -66,17 +70,27 @@ class WriteSession {
   absl::Status Record(const OutcomeBatch& batch, absl::Time now);
   absl::Status Retry(const std::string& tenant, DeliveryId id, absl::Time now, Effects* effects,
                      absl::StatusOr<Delivery>* result) {
-    return deliveries_.Retry(tenant, id, now, effects, result);
+    const uint64_t before = effects->counts().reopened;
+    absl::Status status = deliveries_.Retry(tenant, id, now, effects, result);
+    if (status.ok() && effects->counts().reopened > before) CountOwed(effects->owed(), 1);
+    return status;
   }
   bool MaintenanceDue(absl::Duration monotonic) const { return janitor_.Due(monotonic); }
   absl::StatusOr<Janitor::Slice> Maintain(absl::Time now, absl::Duration monotonic,
-                                          Effects* effects) {
-    return janitor_.Run(now, monotonic, publisher_, effects);
-  }
+                                          Effects* effects);
 
   // ---- At any time
 
   AttemptTable& attempts() { return attempts_; }
+
+  // The metrics of what is owed; `before`: what was owed before the first transaction.
+  void CountBacklog(std::unique_ptr<BacklogCount> before) {
+    backlog_.StartWith(std::move(before));
+  }
+  absl::Status ReportBacklog(absl::Duration monotonic, SqliteOutboxMetrics* metrics) {
+    return backlog_.Report(monotonic, routing_, metrics);
+  }
+
   struct Size {
     int64_t file_bytes = 0;
     // Without the pages that are free to be filled again.
@@ -99,6 +113,10 @@ class WriteSession {
   absl::Status LoadRoutes();
   // Has the file say whether a log belongs to it: one that is missing is noticed then.
   absl::Status SetInUse(bool in_use);
+  // The last so many of them.
+  void CountOwed(const std::vector<OwedDelivery>& owed, size_t count) {
+    for (size_t i = owed.size() - count; i < owed.size(); ++i) backlog_.Add(owed[i].webhook, 1);
+  }
   absl::StatusOr<int64_t> TenantId(const std::string& tenant);
 
   Database db_;
@@ -109,6 +127,7 @@ class WriteSession {
   AttemptTable attempts_;
   DeliveryTable deliveries_;
   Janitor janitor_;
+  Backlog backlog_;
   // Gives webhooks their versions, which grow even from a webhook to its successor of the same
   // name.
   IdSequence versions_{0};

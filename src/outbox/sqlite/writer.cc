@@ -45,6 +45,8 @@ constexpr absl::Duration kCheckpointIdle = absl::Milliseconds(200);
 constexpr int kShortLogPages = 256;
 constexpr int kShortLogIntervals = 10;
 
+// A full disk is over when nothing has failed for so long.
+constexpr absl::Duration kFullOver = absl::Seconds(5);
 constexpr absl::Duration kDiskCheckInterval = absl::Milliseconds(100);
 // Under load, maintenance takes at most a fifth of the time.
 constexpr int kBusyShare = 4;
@@ -149,6 +151,7 @@ void Writer::CommitSome() {
   const absl::Status status = RunTransaction(&round);
   if (status.ok()) {
     metrics_.commit_latency.Observe(absl::ToDoubleSeconds(clock_.Monotonic() - start));
+    SetDiskFull(false);
     metrics_.commits.Add();
     metrics_.committed_writes.Add(round.done.size());
     Count(round.effects.counts());
@@ -271,7 +274,7 @@ absl::Status Writer::ReportSizes() {
   metrics_.file_bytes.Set(size->file_bytes);
   metrics_.used_bytes.Set(size->used_bytes);
   metrics_.wal_bytes.Set(session_->wal_pages() * session_->page_bytes());
-  return absl::OkStatus();
+  return session_->ReportBacklog(now, &metrics_);
 }
 
 absl::Status Writer::Admission() {
@@ -300,6 +303,7 @@ absl::Status Writer::Recover(absl::Status status) {
   }
   if (status.code() == absl::StatusCode::kResourceExhausted && rolled_back.ok()) {
     next_maintenance_ = clock_.Monotonic() + kMaintenanceAgain;
+    SetDiskFull(true);
     return absl::ResourceExhaustedError(absl::StrCat("the disk of ", options_.data_directory,
                                                      " is full, nothing was stored: make room "
                                                      "there and try again (",
@@ -344,6 +348,7 @@ void Writer::Count(const TransactionCounts& counts) {
 
 void Writer::Idle() {
   if (failed_) return;
+  TellRoom();
   if (!MaintenanceDue()) {
     ++idle_intervals_;
     const int pages = session_->wal_pages();
@@ -399,6 +404,22 @@ void Writer::SetLogHeld(bool held) {
   log_held_ = held;
   metrics_.log_held.Set(held ? 1 : 0);
   Notify(held ? OutboxNotice::kLogHeld : OutboxNotice::kLogFree);
+}
+
+void Writer::SetDiskFull(bool full) {
+  if (full) {
+    last_full_ = clock_.Monotonic();
+    if (!std::exchange(disk_full_, true)) Notify(OutboxNotice::kDiskFull);
+  }
+  room_found_ = !full;
+  TellRoom();
+}
+
+// A small write may fit where a larger one does not: it must go well for a while.
+void Writer::TellRoom() {
+  if (!disk_full_ || !room_found_ || clock_.Monotonic() < last_full_ + kFullOver) return;
+  disk_full_ = false;
+  Notify(OutboxNotice::kDiskHasRoom);
 }
 
 void Writer::Notify(OutboxNotice notice) {

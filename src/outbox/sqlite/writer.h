@@ -92,6 +92,9 @@ class Writer {
   // Begins the log anew, unless a reader of another process keeps it from that.
   void RestartLog();
   void SetLogHeld(bool held);
+  // A transaction found the disk full, or found room.
+  void SetDiskFull(bool full);
+  void TellRoom();
   void Notify(OutboxNotice notice);
   absl::Duration IdleTimeout() const;
 
@@ -122,6 +125,10 @@ class Writer {
   // A reader of another process holds the log: it is not asked for again before then.
   bool log_held_ = false;
   absl::Duration next_restart_ = -absl::InfiniteDuration();
+  bool disk_full_ = false;
+  // By the last transaction.
+  bool room_found_ = false;
+  absl::Duration last_full_ = -absl::InfiniteDuration();
   // Those that have passed since the last write.
   int idle_intervals_ = 0;
   // What the last transaction held: writes, and rows without what was fanned out.

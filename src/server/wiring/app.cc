@@ -1,5 +1,7 @@
 #include "src/server/wiring/app.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
@@ -36,6 +38,8 @@ constexpr size_t kMinInFlightBytes = size_t{64} << 20;
 // When the server stops, callers get this long to take their answers.
 constexpr absl::Duration kRpcShutdownTimeout = absl::Seconds(2);
 constexpr int kDisabledLoggedPerSecond = 10;
+constexpr size_t kHttpShareOfFiles = 8;
+constexpr size_t kMinHttpConnections = 64;
 // What the process knows and the disk does not is sent again when the process dies: little, for
 // fewer commits.
 constexpr absl::Duration kRecordLinger = absl::Milliseconds(5);
@@ -53,6 +57,20 @@ std::variant<std::vector<Cidr>, Failure> ParseNetworks(const std::vector<std::st
   return networks;
 }
 
+// Those who watch must leave descriptors to those who call, and to the receivers.
+HttpServerLimits HttpLimits(const ServerConfig& config) {
+  HttpServerLimits limits = config.http_limits;
+  rlimit files{};
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return limits;
+  const auto share = std::max<size_t>(files.rlim_cur / kHttpShareOfFiles, kMinHttpConnections);
+  if (limits.max_connections <= share) return limits;
+  limits.max_connections = share;
+  Log(LogLevel::kInfo,
+      "fewer HTTP connections than --http-max-connections: the limit of open files",
+      {{"connections", absl::StrCat(share)}, {"limit", absl::StrCat(files.rlim_cur)}});
+  return limits;
+}
+
 void LogNotice(OutboxNotice notice, int64_t log_bytes) {
   const std::string bytes = absl::StrCat(log_bytes);
   switch (notice) {
@@ -64,6 +82,14 @@ void LogNotice(OutboxNotice notice, int64_t log_bytes) {
       break;
     case OutboxNotice::kLogFree:
       Log(LogLevel::kInfo, "the outbox's log has begun anew: the reader is gone");
+      break;
+    case OutboxNotice::kDiskFull:
+      Log(LogLevel::kWarn,
+          "the disk is full: what comes of deliveries cannot be recorded, and nothing is sent "
+          "until there is room");
+      break;
+    case OutboxNotice::kDiskHasRoom:
+      Log(LogLevel::kInfo, "the disk has room again");
       break;
     case OutboxNotice::kWriteLockHeld:
       Log(LogLevel::kWarn,
@@ -176,7 +202,7 @@ std::optional<Failure> App::Impl::Bind() {
   };
   pages.ready = [this] { return serving.load(); };
   absl::StatusOr<std::unique_ptr<AdminHttp>> http =
-      AdminHttp::Start(*ParseHostPort(config.http_listen), config.http_limits, std::move(pages));
+      AdminHttp::Start(*ParseHostPort(config.http_listen), HttpLimits(config), std::move(pages));
   if (!http.ok()) return Failure{ExitCode::kUnavailable, std::string(http.status().message())};
   admin_http = *std::move(http);
   return std::nullopt;

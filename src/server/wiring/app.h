@@ -39,8 +39,8 @@ class App {
   HostPort grpc_address() const;
   HostPort http_address() const;
 
-  // Reads again what may be renewed while it serves: gRPC's certificates, and who answers for names.
-  // What cannot be used is logged, and changes nothing.
+  // Reads again what may be renewed while it serves: gRPC's certificates, and who answers for
+  // names. What cannot be used is logged, and changes nothing.
   void Reload();
 
   // NOT_SERVING; no more publishes; nothing new is sent, what is under way ends.

@@ -1,10 +1,42 @@
 #include "src/server/wiring/metrics.h"
 
+#include <algorithm>
+#include <cstdint>
+#include <optional>
 #include <string>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "src/server/version.h"
 
 namespace postrider {
+
+namespace {
+
+// Not shown until what was owed before the start is counted.
+void AddBacklogMetrics(const SqliteOutboxMetrics& m, MetricsPage* page) {
+  const auto owed = [&m, page](const char* state, const Gauge& gauge) {
+    page->AddOptionalGauge("postrider_owed_deliveries",
+                           "Deliveries that are owed, by the state of their webhooks.",
+                           {{"state", state}}, [&m, &gauge]() -> std::optional<double> {
+                             if (m.backlog_known.value() == 0) return std::nullopt;
+                             return static_cast<double>(gauge.value());
+                           });
+  };
+  owed("enabled", m.owed_enabled);
+  owed("disabled", m.owed_disabled);
+  page->AddOptionalGauge(
+      "postrider_oldest_due_seconds",
+      "For how long the oldest delivery of an enabled webhook has been due.", {},
+      [&m]() -> std::optional<double> {
+        if (m.backlog_known.value() == 0) return std::nullopt;
+        const int64_t due = m.oldest_due_us.value();
+        if (due == 0) return 0;
+        return std::max(0.0, absl::ToDoubleSeconds(absl::Now() - absl::FromUnixMicros(due)));
+      });
+}
+
+}  // namespace
 
 void AddOutboxMetrics(const SqliteOutboxMetrics& m, MetricsPage* page) {
   const auto counter = [page](const char* name, const char* help, const Counter& value) {
@@ -48,6 +80,7 @@ void AddOutboxMetrics(const SqliteOutboxMetrics& m, MetricsPage* page) {
   gauge("file_bytes", "Size of the database file.", m.file_bytes);
   gauge("used_bytes", "The part of it that is in use.", m.used_bytes);
   gauge("disk_free_bytes", "Room left on the disk.", m.disk_free_bytes);
+  AddBacklogMetrics(m, page);
   page->AddHistogram("postrider_outbox_commit_seconds",
                      "From the beginning of a transaction until it is on disk.", {},
                      m.commit_latency);

@@ -58,7 +58,8 @@ TEST_F(HttpServerTest, TakesBodiesOfEitherKind) {
 TEST_F(HttpServerTest, AsksForABodyThatWaitsForThat) {
   Start();
   RawConnection client(port());
-  client.Send("POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  client.Send(
+      "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
   EXPECT_THAT(client.ReadAnswer(), StartsWith("HTTP/1.1 100"));
   client.Send("hi");
   EXPECT_THAT(client.ReadAnswer(), HasSubstr("POST /echo hi|"));

@@ -35,7 +35,7 @@ bool SameHeaders(const std::vector<Header>& a, const std::vector<Header>& b) {
   });
 }
 
-void JudgeFailure(const Webhook& webhook, const MadeAttempt& made, absl::Time now,
+void JudgeFailure(const Webhook& webhook, const MadeAttempt& made, const Moment& now,
                   TransferResult& result, double uniform, Verdict& verdict) {
   const RetryPolicy& policy = webhook.retry_policy;
   AttemptOutcome& outcome = verdict.outcome;
@@ -43,15 +43,17 @@ void JudgeFailure(const Webhook& webhook, const MadeAttempt& made, absl::Time no
   verdict.gone = status == 410;
   verdict.overloaded = status == 429 || status == 502 || status == 503 || status == 504;
   // What another receiver asked for is not asked of this one.
-  if (verdict.speaks) verdict.retry_after = ParseRetryAfter(result.retry_after, now);
-  verdict.delay = std::max(RetryDelay(policy, outcome.budget_attempts, uniform),
-                           verdict.retry_after.value_or(absl::ZeroDuration()));
+  if (verdict.speaks) verdict.retry_after = ParseRetryAfter(result.retry_after, now.wall);
+  const absl::Duration own =
+      made.early ? made.wait : RetryDelay(policy, outcome.budget_attempts, uniform);
+  verdict.delay = std::max(own, verdict.retry_after.value_or(absl::ZeroDuration()));
   // What a receiver echoes is kept, and shown to whoever may read deliveries.
   const EchoMasker masker(made.sent.headers);
   outcome.error = masker.Mask(ErrorOf(result), /*cut=*/false);
   outcome.response_body = masker.Mask(std::move(result.body), result.body_truncated);
-  const absl::Time next = now + verdict.delay;
-  const bool spent = policy.max_attempts > 0 && outcome.budget_attempts >= policy.max_attempts;
+  const absl::Time next = now.steady + verdict.delay;
+  const bool spent = !made.early && policy.max_attempts > 0 &&
+                     outcome.budget_attempts >= policy.max_attempts;
   if (spent || next > outcome.budget_start + policy.max_age) {
     outcome.next_state = DeliveryState::kDead;
     outcome.end_reason = spent ? EndReason::kAttemptsSpent : EndReason::kAgeSpent;
@@ -78,7 +80,7 @@ bool SpeaksFor(const Webhook& sent, const Webhook& now, const TransferResult& re
   return SameReceiver(sent, now);
 }
 
-Verdict Judge(const Webhook& webhook, const MadeAttempt& made, absl::Time now,
+Verdict Judge(const Webhook& webhook, const MadeAttempt& made, const Moment& now,
               TransferResult result, double uniform) {
   const OwedDelivery& delivery = made.delivery;
   Verdict verdict;
@@ -87,9 +89,9 @@ Verdict Judge(const Webhook& webhook, const MadeAttempt& made, absl::Time now,
   outcome.delivery = delivery.id;
   outcome.webhook = delivery.webhook;
   outcome.number = delivery.attempts + 1;
-  outcome.budget_attempts = delivery.budget_attempts + 1;
+  outcome.budget_attempts = delivery.budget_attempts + (made.early ? 0 : 1);
   outcome.budget_start = delivery.budget_attempts == 0 ? made.start : delivery.budget_start;
-  outcome.start = made.start;
+  outcome.start = now.ToWall(made.start);
   outcome.latency = result.latency;
   outcome.http_status = result.http_status;
   verdict.success =

@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "absl/time/time.h"
+#include "src/delivery/moment.h"
 #include "src/http/transport.h"
 #include "src/outbox/types.h"
 
@@ -14,7 +15,13 @@ struct MadeAttempt {
   const OwedDelivery& delivery;
   // The configuration that it was made with.
   const Webhook& sent;
+  // Steady.
   absl::Time start;
+  // It was made before the delivery was due: to probe its webhook, or since an outage is over. Then
+  // neither its attempts nor its backoff are charged with it.
+  bool early = false;
+  // Of an early one that failed: how long until it is due.
+  absl::Duration wait;
 };
 
 // Whether what came of a request made with `sent` says anything of the receiver that is configured
@@ -45,7 +52,7 @@ struct Verdict {
 //
 // An ordered webhook's delivery keeps its place before all that were published later: its next_due
 // stays its first due time, and the delay is the webhook's own (the caller holds the whole of it).
-Verdict Judge(const Webhook& webhook, const MadeAttempt& made, absl::Time now,
+Verdict Judge(const Webhook& webhook, const MadeAttempt& made, const Moment& now,
               TransferResult result, double uniform);
 
 }  // namespace postrider

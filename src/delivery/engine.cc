@@ -10,9 +10,20 @@ namespace {
 
 // A step ends after about this many attempts, so that the owner's other work is not kept waiting.
 constexpr int kEnoughSends = 32;
-// Due times are wall-clock times: when the clock is set forward while the owner sleeps, what has
-// become due by it is found after this long.
-constexpr absl::Duration kMaxSleep = absl::Seconds(10);
+// While anything waits, that the wall clock was set is noticed after this long.
+constexpr absl::Duration kMaxSleep = absl::Minutes(1);
+constexpr absl::Duration kMoment = absl::Seconds(10);
+// The wall clock was set, and not only slewed.
+constexpr absl::Duration kClockSet = absl::Seconds(1);
+
+// Nothing has changed but what a test request has shown.
+bool IsOnlyValidated(const Webhook& before, const Webhook& after) {
+  return before.validation_state != after.validation_state && before.enabled == after.enabled &&
+         before.order == after.order && before.timeout == after.timeout &&
+         before.max_concurrency == after.max_concurrency &&
+         before.rate_limit == after.rate_limit && before.retry_policy == after.retry_policy &&
+         SameReceiver(before, after);
+}
 
 }  // namespace
 
@@ -26,6 +37,7 @@ Engine::~Engine() = default;
 void Engine::OnWebhook(const Webhook& webhook, bool owed) { impl_->OnWebhook(webhook, owed); }
 void Engine::OnWebhookDeleted(WebhookId id) { impl_->OnWebhookDeleted(id); }
 void Engine::OnOwed(std::vector<OwedDelivery> deliveries) { impl_->OnOwed(std::move(deliveries)); }
+void Engine::OnValidated(WebhookId id, int64_t version) { impl_->OnValidated(id, version); }
 absl::Time Engine::Step() { return impl_->Step(); }
 void Engine::BeginDrain() { impl_->BeginDrain(); }
 bool Engine::idle() const { return impl_->idle(); }
@@ -60,7 +72,12 @@ Engine::Impl::~Impl() {
 void Engine::Impl::ReadClocks() {
   now_.wall = clock_.Now();
   now_.mono = clock_.Monotonic();
-  now_.wall_us = absl::ToUnixMicros(now_.wall);
+  now_.steady = clock_.Steady();
+  now_.steady_us = absl::ToUnixMicros(now_.steady);
+  const absl::Duration offset = now_.wall - now_.steady;
+  if (absl::AbsDuration(offset - told_offset_) < kClockSet) return;
+  told_offset_ = offset;
+  if (options_.listener != nullptr) options_.listener->OnClockSet(offset);
 }
 
 WebhookState* Engine::Impl::FindWebhook(WebhookId id) {
@@ -76,8 +93,7 @@ void Engine::Impl::OnWebhook(const Webhook& webhook, bool owed) {
   auto& slot = webhooks_[webhook.id];
   if (slot == nullptr) {
     slot = std::make_unique<WebhookState>(webhook, owed, options_.failures_to_probe);
-    slot->failing_since = webhook.failing_since;
-    if (webhook.failing_since != absl::InfiniteFuture()) slot->window.StartProbing();
+    if (webhook.failing_since != absl::InfiniteFuture()) StartFailing(*slot, webhook);
   } else if (slot->deleted) {
     return;
   } else if (owed) {
@@ -92,15 +108,30 @@ void Engine::Impl::OnWebhook(const Webhook& webhook, bool owed) {
   run_.Push(*slot);
 }
 
+// It was failing when the process ended.
+void Engine::Impl::StartFailing(WebhookState& webhook, const Webhook& config) {
+  webhook.failing_since = std::min(config.failing_since, now_.steady);
+  webhook.window.StartProbing();
+  // Those that died together are not all probed when the process begins; one that has failed for a
+  // moment only does not wait.
+  const absl::Duration spread = std::clamp(now_.steady - webhook.failing_since - kMoment,
+                                           absl::ZeroDuration(),
+                                           config.retry_policy.max_probe_interval);
+  webhook.backoff_until = now_.mono + spread * random_.Uniform();
+}
+
 void Engine::Impl::ApplyConfig(WebhookState& webhook, const Webhook& config) {
   const bool first = webhook.config == nullptr;
   const bool was_enabled = !first && webhook.config->enabled;
   // Another receiver is not blamed for what the one before did.
   const bool redirected = !first && !SameReceiver(*webhook.config, config);
   if (!first && config.version != webhook.config->version) {
-    // Its owner has done something about it: it is tried at once.
     webhook.disabling = false;
-    webhook.backoff_until = webhook.receiver_until = -absl::InfiniteDuration();
+    if (!IsOnlyValidated(*webhook.config, config)) {
+      // Its owner has done something about it: it is tried at once.
+      EndWait(webhook, webhook.head);
+      webhook.receiver_until = -absl::InfiniteDuration();
+    }
   }
   // What only the outbox and the API need is not kept a hundred thousand times.
   auto kept = std::make_shared<Webhook>(config);
@@ -112,12 +143,14 @@ void Engine::Impl::ApplyConfig(WebhookState& webhook, const Webhook& config) {
   webhook.limiter.Configure(config.rate_limit, now_.mono);
   if (!config.enabled) {
     webhook.disabling = false;
+    webhook.recovered_at = absl::InfiniteFuture();
     memory_.EvictTo(webhook, 0);
     webhook.queue.LeaveAllOnDisk();
   } else if (!first && (!was_enabled || redirected)) {
     // Somebody has seen to it: what was before does not count against it.
     webhook.window = Window(std::max(config.max_concurrency, 1), options_.failures_to_probe);
     if (webhook.failing_since != absl::InfiniteFuture()) {
+      StartCatchingUp(webhook);
       webhook.failing_since = absl::InfiniteFuture();
       recorder_.AddHealth({webhook.id, webhook.failing_since});
     }
@@ -133,7 +166,7 @@ void Engine::Impl::OnWebhookDeleted(WebhookId id) {
   memory_.EvictTo(*webhook, 0);
   webhook->queue.LeaveAllOnDisk();
   webhook->requests.reset();
-  wall_timers_.Set(webhook, TimerSlot::kNever);
+  due_timers_.Set(webhook, TimerSlot::kNever);
   mono_timers_.Set(webhook, TimerSlot::kNever);
   CountProbing(*webhook);
   run_.Push(*webhook);
@@ -167,13 +200,24 @@ void Engine::Impl::OnOwedOne(WebhookState& webhook, OwedDelivery& delivery) {
     }
     return;
   }
-  // Somebody wants it now: it does not wait for the next probe.
-  if (item != nullptr || delivery.attempts > 0) webhook.backoff_until = -absl::InfiniteDuration();
+  if (item != nullptr || delivery.attempts > 0 || delivery.retried) EndWait(webhook, delivery.id);
   if (item != nullptr) {
     webhook.queue.Remove(item);
     memory_.Release(item);
   }
   Add(webhook, delivery);
+}
+
+void Engine::Impl::OnValidated(WebhookId id, int64_t version) {
+  WebhookState* const webhook = FindWebhook(id);
+  // Whoever has changed it since has ended the wait, too.
+  if (webhook == nullptr || webhook->config->version != version || !webhook->failing()) return;
+  ReadClocks();
+  // Then what has backed off is tried, too.
+  if (webhook->in_flight == 0 && !webhook->window.probing()) webhook->window.StartProbing();
+  EndWait(*webhook, DeliveryId{});
+  CountProbing(*webhook);
+  run_.Push(*webhook);
 }
 
 void Engine::Impl::Add(WebhookState& webhook, OwedDelivery& delivery) {
@@ -204,9 +248,9 @@ absl::Time Engine::Impl::Step() {
 }
 
 void Engine::Impl::RunTimers() {
-  while (wall_timers_.next() <= now_.wall_us) {
-    WebhookState* const webhook = wall_timers_.top();
-    wall_timers_.Set(webhook, TimerSlot::kNever);
+  while (due_timers_.next() <= now_.steady_us) {
+    WebhookState* const webhook = due_timers_.top();
+    due_timers_.Set(webhook, TimerSlot::kNever);
     run_.Push(*webhook);
   }
   const int64_t mono_ns = absl::ToInt64Nanoseconds(now_.mono);
@@ -224,10 +268,10 @@ void Engine::Impl::UnstallProbes() {
 }
 
 absl::Time Engine::Impl::NextStep() {
-  if (!run_.empty() && MaySend()) return now_.wall;
+  if (!run_.empty() && MaySend()) return now_.steady;
   absl::Time next = absl::InfiniteFuture();
-  if (wall_timers_.next() != TimerSlot::kNever) {
-    next = std::min(absl::FromUnixMicros(wall_timers_.next()), now_.wall + kMaxSleep);
+  if (due_timers_.next() != TimerSlot::kNever) {
+    next = std::min(absl::FromUnixMicros(due_timers_.next()), now_.steady + kMaxSleep);
   }
   absl::Duration mono = recorder_.next_flush();
   if (mono_timers_.next() != TimerSlot::kNever) {
@@ -236,7 +280,7 @@ absl::Time Engine::Impl::NextStep() {
   if (mono != absl::InfiniteDuration()) {
     // Rounded up: a step before the time would do nothing.
     const absl::Duration wait = std::max(mono - now_.mono, absl::ZeroDuration());
-    next = std::min(next, now_.wall + absl::Ceil(wait, absl::Microseconds(1)));
+    next = std::min(next, now_.steady + absl::Ceil(wait, absl::Microseconds(1)));
   }
   return next;
 }

@@ -16,6 +16,22 @@
 
 namespace postrider {
 
+// Hears of what an operator wants to read in the log. Called on the engine's thread; must be quick
+// and must not call the engine.
+class EngineListener {
+ public:
+  virtual ~EngineListener() = default;
+
+  // The webhook's receiver fails: from now on one delivery at a time is tried. `error`: what came of
+  // the last one, empty when it was failing before the process began.
+  virtual void OnHeldBack(const Webhook& webhook, const std::string& error) = 0;
+  // It works again, or was configured anew.
+  virtual void OnLetGo(const Webhook& webhook) = 0;
+  // The wall clock was set while the process runs: it is `offset` ahead of where it would be if
+  // nobody had ever set it. Each engine tells of it.
+  virtual void OnClockSet(absl::Duration offset) = 0;
+};
+
 struct EngineOptions {
   // What stands behind `postrider/` in User-Agent.
   std::string version;
@@ -30,9 +46,13 @@ struct EngineOptions {
   absl::Duration record_linger;
   // Failures in a row after which a webhook is probed by one delivery at a time.
   int failures_to_probe = 10;
+  // Nothing but failures for this long, and a few of them, do the same.
+  absl::Duration probe_after = absl::Minutes(5);
   // Nothing but failures for this long, and as many in a row as make it probed, disables the
   // webhook.
   absl::Duration disable_after = absl::Hours(5 * 24);
+  // Hears what an operator should; may be null. Must outlive the engine.
+  EngineListener* listener = nullptr;
 };
 
 struct EngineMetrics {
@@ -76,10 +96,13 @@ class Engine {
   void OnWebhookDeleted(WebhookId id);
   // Deliveries became pending, or due now that were due later. Of webhooks that the engine knows.
   void OnOwed(std::vector<OwedDelivery> deliveries);
+  // A test request was answered as it should be; it was made with this version of the webhook. If
+  // the webhook is failing, a delivery is tried at once.
+  void OnValidated(WebhookId id, int64_t version);
 
   // Starts what is due and can start, and hands the outcomes of what has ended to the outbox.
-  // Returns when it wants to be called again, InfiniteFuture when only an event can change
-  // anything.
+  // Returns when it wants to be called again, by the steady clock (base/clock.h); InfiniteFuture
+  // when only an event can change anything.
   absl::Time Step();
 
   // From now on nothing new is sent; what is under way ends, and its outcome is recorded.

@@ -1,6 +1,7 @@
 #include "src/delivery/engine_impl.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -47,9 +48,12 @@ int64_t Engine::Impl::LeadMicros() const {
 size_t Engine::Impl::RowsWanted(const WebhookState& webhook) {
   const WebhookQueue& queue = webhook.queue;
   if (draining_ || recorder_.stopped() || !webhook.open()) return 0;
-  if (queue.complete() || queue.reading() || IsFar(queue.horizon())) return 0;
+  if (queue.complete() || queue.reading()) return 0;
+  const bool far = IsFar(queue.horizon());
+  if (far && !WantsFar(webhook)) return 0;
   if (webhook.held_until() > now_.mono || webhook.read_again > now_.mono) return 0;
   if (webhook.look_ahead_again > now_.mono && !IsStarving(webhook)) return 0;
+  if (far && webhook.window.probing()) return 1;
   const size_t capacity = Capacity(webhook);
   // Enough for the time that a read takes.
   const auto window = static_cast<size_t>(webhook.window.limit());
@@ -57,8 +61,17 @@ size_t Engine::Impl::RowsWanted(const WebhookState& webhook) {
   return queue.queued() < low ? capacity - std::min(capacity, queue.queued()) : 0;
 }
 
+bool Engine::Impl::WantsFar(const WebhookState& webhook) const {
+  const WebhookQueue& queue = webhook.queue;
+  if (webhook.window.probing()) return queue.empty();
+  return webhook.catching_up() && queue.FirstAfter(webhook.caught_up) == nullptr;
+}
+
 bool Engine::Impl::IsStarving(const WebhookState& webhook) {
-  return webhook.queue.queued() == 0 && webhook.queue.horizon().due_us <= now_.wall_us;
+  const WebhookQueue& queue = webhook.queue;
+  if (queue.queued() > 0) return false;
+  // A probe must not wait for ever while others fill the memory.
+  return IsDue(queue.horizon()) || (webhook.window.probing() && WantsFar(webhook));
 }
 
 void Engine::Impl::OnNoRoom(WebhookState& webhook) {
@@ -68,7 +81,7 @@ void Engine::Impl::OnNoRoom(WebhookState& webhook) {
 
 Item* Engine::Impl::AdmitRow(WebhookState& webhook, OwedDelivery& row, bool first) {
   if (first) ReadClocks();
-  if (IsFar(QueueKey::Of(row))) return nullptr;
+  if (IsFar(QueueKey::Of(row)) && !webhook.catching_up() && !WantsFar(webhook)) return nullptr;
   return memory_.Admit(webhook, row, Capacity(webhook),
                        first ? QueueMemory::Room::kAlways : QueueMemory::Room::kFree);
 }
@@ -124,25 +137,56 @@ bool Engine::Impl::TrySend(WebhookState& webhook) {
 Item* Engine::Impl::NextToSend(WebhookState& webhook) {
   const WebhookQueue& queue = webhook.queue;
   if (queue.queued() == 0 || webhook.held_until() > now_.mono) return nullptr;
-  Item* item;
   if (webhook.ordered()) {
     // Not before the one before it is recorded: or it would be sent again, after this one, if the
     // process ended here.
     if (queue.busy() > 0) return nullptr;
-    item = queue.FindFirstPublished();
-  } else {
-    const auto free = static_cast<int>(std::min<size_t>(FreeSlots() / kSlotShare, 1 << 20));
-    if (webhook.in_flight >= std::min(webhook.window.limit(), std::max(free, 1))) return nullptr;
-    item = queue.front();
+    Item* const head = queue.FindFirstPublished();
+    return MayGo(webhook, *head) ? head : nullptr;
   }
-  return item->key.due_us <= now_.wall_us ? item : nullptr;
+  const auto free = static_cast<int>(std::min<size_t>(FreeSlots() / kSlotShare, 1 << 20));
+  if (webhook.in_flight >= std::min(webhook.window.limit(), std::max(free, 1))) return nullptr;
+  Item* const first = queue.front();
+  if (MayGo(webhook, *first)) return first;
+  return webhook.catching_up() ? NextToCatchUp(webhook) : nullptr;
+}
+
+bool Engine::Impl::MayGo(const WebhookState& webhook, const Item& item) const {
+  // What was never attempted has no backoff that could be cut short.
+  return IsDue(item.key) || (webhook.window.probing() && item.delivery.budget_attempts > 0);
+}
+
+Item* Engine::Impl::NextToCatchUp(WebhookState& webhook) {
+  const WebhookQueue& queue = webhook.queue;
+  while (Item* const item = queue.FirstAfter(webhook.caught_up)) {
+    // What has failed since is put off by its own failure.
+    if (item->delivery.budget_attempts > 0 && item->start < webhook.recovered_at) return item;
+    webhook.caught_up = item->key;
+  }
+  if (queue.complete()) webhook.recovered_at = absl::InfiniteFuture();
+  return nullptr;
+}
+
+bool Engine::Impl::IsEarly(const WebhookState& webhook, const Item& item) const {
+  if (!IsDue(item.key)) return true;
+  return webhook.ordered() && item.delivery.id == webhook.head && webhook.head_due > now_.mono;
+}
+
+absl::Duration Engine::Impl::WaitOf(const WebhookState& webhook, const Item& item) const {
+  absl::Duration wait = item.key.due() - now_.steady;
+  if (webhook.ordered() && item.delivery.id == webhook.head) {
+    wait = std::max(wait, webhook.head_due - now_.mono);
+  }
+  return std::max(wait, absl::ZeroDuration());
 }
 
 void Engine::Impl::Send(WebhookState& webhook, Item* item) {
   webhook.queue.Take(item);
-  item->start = now_.wall;
+  item->start = now_.steady;
   item->sent = webhook.config;
   item->probe = webhook.window.probing();
+  item->early = IsEarly(webhook, *item);
+  if (item->early && webhook.catching_up()) webhook.caught_up = item->key;
   ++webhook.in_flight;
   ++in_flight_;
   ++unrecorded_;
@@ -176,7 +220,7 @@ RequestBuilder& Engine::Impl::RequestsOf(WebhookState& webhook) {
 }
 
 void Engine::Impl::Arm(WebhookState& webhook) {
-  int64_t wall = TimerSlot::kNever;
+  int64_t due = TimerSlot::kNever;
   absl::Duration mono = absl::InfiniteDuration();
   const auto not_before = [&](absl::Duration time) {
     if (time > now_.mono) mono = std::min(mono, time);
@@ -188,16 +232,16 @@ void Engine::Impl::Arm(WebhookState& webhook) {
     if (queue.queued() > 0 || !queue.complete()) not_before(webhook.held_until());
     if (queue.queued() > 0) {
       const Item* const next = webhook.ordered() ? queue.FindFirstPublished() : queue.front();
-      if (next->key.due_us > now_.wall_us) wall = next->key.due_us;
+      if (!IsDue(next->key)) due = next->key.due_us;
       not_before(webhook.limiter.NextToken());
     }
     if (!queue.complete()) {
-      if (IsFar(queue.horizon())) wall = std::min(wall, queue.horizon().due_us - LeadMicros());
+      if (IsFar(queue.horizon())) due = std::min(due, queue.horizon().due_us - LeadMicros());
       not_before(webhook.read_again);
       not_before(webhook.look_ahead_again);
     }
   }
-  wall_timers_.Set(&webhook, wall);
+  due_timers_.Set(&webhook, due);
   // Rounded up: a Duration counts quarters of a nanosecond, and a timer that fires before its time
   // would be armed for that time again.
   mono_timers_.Set(&webhook, mono == absl::InfiniteDuration() ? TimerSlot::kNever
@@ -225,7 +269,7 @@ void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
     if (result.error == TransferError::kNoResources) {
       metrics_.attempts_postponed.Add();
       ReadClocks();
-      webhook.receiver_until = std::max(webhook.receiver_until, now_.mono + kSendAgain);
+      webhook.resources_until = now_.mono + kSendAgain;
     }
     Return(item, item->key);
     return;
@@ -234,8 +278,10 @@ void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
   const bool answered_well = result.error == TransferError::kNone && result.http_status < 300;
   // The time counts for failures only.
   if (!answered_well) ReadClocks();
-  Verdict verdict = Judge(*webhook.config, {item->delivery, *item->sent, item->start}, now_.wall,
-                          std::move(result), answered_well ? 0 : random_.Uniform());
+  const MadeAttempt made = {item->delivery, *item->sent, item->start, item->early,
+                            WaitOf(webhook, *item)};
+  Verdict verdict = Judge(*webhook.config, made, now_, std::move(result),
+                          answered_well ? 0 : random_.Uniform());
   item->recording = true;
   if (verdict.success) {
     metrics_.attempts_succeeded.Add();
@@ -250,28 +296,41 @@ void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
 }
 
 void Engine::Impl::OnSuccess(WebhookState& webhook) {
+  if (webhook.window.probing()) StartCatchingUp(webhook);
   webhook.window.OnSuccess();
   webhook.backoff_until = -absl::InfiniteDuration();
-  if (webhook.failing_since == absl::InfiniteFuture()) return;
+  if (!webhook.failing()) return;
+  webhook.last_error = {};
   webhook.failing_since = absl::InfiniteFuture();
   recorder_.AddHealth({webhook.id, webhook.failing_since});
 }
 
 void Engine::Impl::OnFailure(WebhookState& webhook, const Item& item, const Verdict& verdict) {
   if (webhook.failing_since == absl::InfiniteFuture()) {
-    webhook.failing_since = now_.wall;
+    webhook.failing_since = now_.steady;
     recorder_.AddHealth({webhook.id, webhook.failing_since});
   }
+  webhook.last_error = verdict.outcome.error;
   const absl::Duration asked = verdict.retry_after.value_or(absl::ZeroDuration());
-  if (webhook.window.OnFailure(item.probe)) {
-    const absl::Duration delay =
-        RetryDelay(webhook.config->retry_policy, webhook.window.failed_probes(), random_.Uniform());
-    webhook.backoff_until = now_.mono + std::max(delay, asked);
+  const bool for_long = now_.steady - webhook.failing_since >= options_.probe_after;
+  const bool probed = webhook.window.OnFailure(item.probe, for_long);
+  if (probed) {
+    webhook.recovered_at = absl::InfiniteFuture();
+    webhook.backoff_until = now_.mono + ProbeDelay(webhook.config->retry_policy,
+                                                   webhook.window.failed_probes(),
+                                                   random_.Uniform());
   }
-  if (webhook.ordered() && verdict.outcome.next_state == DeliveryState::kPending) {
-    webhook.backoff_until = std::max(webhook.backoff_until, now_.mono + verdict.delay);
+  const bool is_head =
+      webhook.ordered() && verdict.outcome.next_state == DeliveryState::kPending;
+  if (is_head) {
+    webhook.head = item.delivery.id;
+    webhook.head_due = now_.mono + verdict.delay;
+    if (!webhook.window.probing()) {
+      webhook.backoff_until = std::max(webhook.backoff_until, webhook.head_due);
+    }
   }
-  if (verdict.overloaded) {
+  // Where one at a time is tried, what it is asked holds for all.
+  if (verdict.overloaded || probed || is_head) {
     webhook.receiver_until = std::max(webhook.receiver_until, now_.mono + asked);
   }
   const std::string& error = verdict.outcome.error;
@@ -279,16 +338,29 @@ void Engine::Impl::OnFailure(WebhookState& webhook, const Item& item, const Verd
     StartDisabling(webhook, item.sent->version,
                    absl::StrCat(error, "; enable the webhook again when it does"));
   } else if (webhook.window.probing() &&
-             now_.wall - webhook.failing_since >= options_.disable_after) {
+             now_.steady - webhook.failing_since >= options_.disable_after) {
     StartDisabling(
         webhook, item.sent->version,
         absl::StrCat("nothing but failures since ",
-                     absl::FormatTime(absl::RFC3339_sec, webhook.failing_since,
+                     absl::FormatTime(absl::RFC3339_sec, now_.ToWall(webhook.failing_since),
                                       absl::UTCTimeZone()),
                      "; the last error: ", error,
                      "; enable the webhook again when its receiver works"));
   }
   memory_.EvictTo(webhook, Capacity(webhook));
+}
+
+void Engine::Impl::StartCatchingUp(WebhookState& webhook) {
+  // What an ordered webhook holds behind its head was never put off.
+  if (webhook.ordered()) return;
+  ReadClocks();
+  webhook.recovered_at = now_.steady;
+  webhook.caught_up = {now_.steady_us, std::numeric_limits<int64_t>::max()};
+}
+
+void Engine::Impl::EndWait(WebhookState& webhook, DeliveryId wanted) {
+  webhook.backoff_until = -absl::InfiniteDuration();
+  if (wanted == webhook.head) webhook.head_due = -absl::InfiniteDuration();
 }
 
 void Engine::Impl::OnRecorded(Item* item, const AttemptOutcome& outcome) {
@@ -301,7 +373,7 @@ void Engine::Impl::OnRecorded(Item* item, const AttemptOutcome& outcome) {
     OwedDelivery retried = std::move(*item->retried);
     webhook.queue.Drop(item, retried.attempts);
     memory_.Release(item);
-    webhook.backoff_until = -absl::InfiniteDuration();
+    EndWait(webhook, retried.id);
     Add(webhook, retried);
     return;
   }
@@ -323,7 +395,8 @@ void Engine::Impl::Return(Item* item, const QueueKey& key) {
   WebhookState& webhook = *item->webhook;
   WebhookQueue& queue = webhook.queue;
   const size_t capacity = Capacity(webhook);
-  if (queue.Covers(key) && !IsFar(key) && capacity > 0) {
+  // While it catches up it would be read again at once.
+  if (queue.Covers(key) && (!IsFar(key) || webhook.catching_up()) && capacity > 0) {
     if (queue.queued() >= capacity && key < queue.back()->key) {
       memory_.EvictTo(webhook, capacity - 1);
     }
@@ -387,6 +460,13 @@ void Engine::Impl::CountProbing(WebhookState& webhook) {
   if (probing == webhook.counted_probing) return;
   webhook.counted_probing = probing;
   metrics_.probing_webhooks.Add(probing ? 1 : -1);
+  webhook.state_since = now_.steady;
+  if (options_.listener == nullptr) return;
+  if (probing) {
+    options_.listener->OnHeldBack(*webhook.config, webhook.last_error);
+  } else if (webhook.open()) {
+    options_.listener->OnLetGo(*webhook.config);
+  }
 }
 
 }  // namespace postrider

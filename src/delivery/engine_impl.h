@@ -38,6 +38,7 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   void OnWebhook(const Webhook& webhook, bool owed);
   void OnWebhookDeleted(WebhookId id);
   void OnOwed(std::vector<OwedDelivery> deliveries);
+  void OnValidated(WebhookId id, int64_t version);
   absl::Time Step();
   void BeginDrain() {
     draining_ = true;
@@ -50,6 +51,7 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
 
   void ReadClocks();
   WebhookState* FindWebhook(WebhookId id);
+  void StartFailing(WebhookState& webhook, const Webhook& config);
   void ApplyConfig(WebhookState& webhook, const Webhook& config);
   void OnOwedOne(WebhookState& webhook, OwedDelivery& delivery);
   // Into memory if it belongs there and there is room.
@@ -68,6 +70,12 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   // Sends one delivery if it may go now.
   bool TrySend(WebhookState& webhook);
   Item* NextToSend(WebhookState& webhook);
+  // It is due, or probes its webhook before.
+  bool MayGo(const WebhookState& webhook, const Item& item) const;
+  Item* NextToCatchUp(WebhookState& webhook);
+  bool IsEarly(const WebhookState& webhook, const Item& item) const;
+  // How long until it is due by its own policy.
+  absl::Duration WaitOf(const WebhookState& webhook, const Item& item) const;
   void Send(WebhookState& webhook, Item* item);
   RequestBuilder& RequestsOf(WebhookState& webhook);
   void Arm(WebhookState& webhook);
@@ -75,6 +83,10 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   // What the attempt says of the receiver that is configured now.
   void OnSuccess(WebhookState& webhook);
   void OnFailure(WebhookState& webhook, const Item& item, const Verdict& verdict);
+  // An outage is over.
+  void StartCatchingUp(WebhookState& webhook);
+  // Somebody wants the delivery now: nothing waits for the next probe.
+  void EndWait(WebhookState& webhook, DeliveryId wanted);
   // Puts a busy delivery that stays pending back in its queue, or leaves it on disk.
   void Return(Item* item, const QueueKey& key);
   void StartDisabling(WebhookState& webhook, int64_t version, std::string reason);
@@ -86,7 +98,10 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   size_t Capacity(const WebhookState& webhook) const;
   // How long before it is due a delivery is held in memory.
   int64_t LeadMicros() const;
-  bool IsFar(const QueueKey& key) const { return key.due_us > now_.wall_us + LeadMicros(); }
+  bool IsFar(const QueueKey& key) const { return key.due_us > now_.steady_us + LeadMicros(); }
+  bool IsDue(const QueueKey& key) const { return key.due_us <= now_.steady_us; }
+  // Nothing in memory is left to try early, so what is due much later is read.
+  bool WantsFar(const WebhookState& webhook) const;
   size_t FreeSlots() const { return options_.max_unrecorded - unrecorded_; }
   // Half of the slots are left to the webhooks that work.
   size_t MaxProbes() const { return std::max<size_t>(options_.max_unrecorded / 2, 1); }
@@ -111,6 +126,8 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   Executor& home_;
   EngineMetrics& metrics_;
 
+  // How far the wall clock was from the steady one when that was told last.
+  absl::Duration told_offset_;
   Moment now_;
   absl::flat_hash_map<WebhookId, std::unique_ptr<WebhookState>> webhooks_;
   WebhookState* last_found_ = nullptr;
@@ -120,7 +137,7 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   RunList run_;
   // Probes that wait since as many as may be are under way.
   RunList stalled_;
-  TimerHeap<WebhookState, &WebhookState::wall_timer> wall_timers_;  // microseconds since 1970
+  TimerHeap<WebhookState, &WebhookState::due_timer> due_timers_;    // microseconds since 1970
   TimerHeap<WebhookState, &WebhookState::mono_timer> mono_timers_;  // nanoseconds
   // Webhooks that have a RequestBuilder, the oldest first.
   std::deque<WebhookId> with_requests_;

@@ -87,7 +87,7 @@ bool QueueMemory::TakeFromGreedy(size_t bytes, const WebhookState* but) {
     if (&webhook == but || webhook.queue.queued() == 0) continue;
     // One stays with those that are about to send it, or a tiny share would be read in vain.
     const bool active =
-        webhook.queue.front()->key.due() <= now_.wall + kSoon && webhook.held_until() <= now_.mono;
+        webhook.queue.front()->key.due() <= now_.steady + kSoon && webhook.held_until() <= now_.mono;
     const size_t keep = active ? 1 : 0;
     const size_t before = webhook.queue.queued();
     // `Share` grows when a holder has nothing left.
@@ -117,7 +117,8 @@ Item* QueueMemory::Allocate() {
   }
   Item* const item = free_.back();
   free_.pop_back();
-  item->busy = item->recording = item->probe = false;
+  item->busy = item->recording = item->probe = item->early = false;
+  item->start = absl::InfinitePast();
   return item;
 }
 

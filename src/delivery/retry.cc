@@ -23,4 +23,10 @@ absl::Duration RetryDelay(const RetryPolicy& policy, int attempt, double uniform
   return absl::Seconds(std::min(grown, max) * (1 - kJitter + 2 * kJitter * uniform));
 }
 
+absl::Duration ProbeDelay(const RetryPolicy& policy, int probes, double uniform) {
+  const absl::Duration longest = policy.max_probe_interval * (1 - kJitter * uniform);
+  return std::clamp(RetryDelay(policy, probes, uniform), absl::ZeroDuration(),
+                    std::max(longest, absl::ZeroDuration()));
+}
+
 }  // namespace postrider

@@ -25,6 +25,13 @@ WebhookQueue::Entries::iterator WebhookQueue::LowerBound(const QueueKey& key) {
                           [](const Entry& entry, const QueueKey& k) { return entry.key < k; });
 }
 
+Item* WebhookQueue::FirstAfter(const QueueKey& key) const {
+  const auto found = std::upper_bound(
+      entries_.begin() + begin_, entries_.end(), key,
+      [](const QueueKey& k, const Entry& entry) { return k < entry.key; });
+  return found == entries_.end() ? nullptr : found->item;
+}
+
 Item* WebhookQueue::FindFirstPublished() const {
   const auto first = entries_.begin() + begin_;
   return std::min_element(first, entries_.end(),

@@ -43,11 +43,13 @@ struct Item {
   WebhookState* webhook = nullptr;
   // What it counts towards the memory bound.
   size_t cost = 0;
-  absl::Time start;
+  // When its last attempt began; steady, and InfinitePast before the first in this process.
+  absl::Time start = absl::InfinitePast();
   // The configuration that the attempt was made with.
   std::shared_ptr<const Webhook> sent;
-  // The attempt began while its webhook was probed.
+  // The attempt began while its webhook was probed; before the delivery was due.
   bool probe = false;
+  bool early = false;
   bool busy = false;
   // The transport has answered; the outcome is on its way to the disk.
   bool recording = false;
@@ -91,6 +93,8 @@ class WebhookQueue {
   // The least and the greatest key. REQUIRES: queued() > 0.
   Item* front() const { return entries_[begin_].item; }
   Item* back() const { return entries_.back().item; }
+  // The queued one with the least key that is greater; null without one.
+  Item* FirstAfter(const QueueKey& key) const;
   // The queued one that was published first. Looks at all. REQUIRES: queued() > 0.
   Item* FindFirstPublished() const;
   // The delivery if it is in memory, null otherwise. At once for one that is newer than all that

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "src/base/ids.h"
 #include "src/delivery/limiter.h"
+#include "src/delivery/moment.h"
 #include "src/delivery/request.h"
 #include "src/delivery/timer_heap.h"
 #include "src/delivery/webhook_queue.h"
@@ -16,14 +17,6 @@
 #include "src/outbox/types.h"
 
 namespace postrider {
-
-// The two clocks, read once per turn of the engine.
-struct Moment {
-  absl::Time wall;
-  absl::Duration mono;
-  // `wall` as queue keys have it.
-  int64_t wall_us = 0;
-};
 
 // All that the engine keeps of one webhook. With nothing owed it costs its configuration and a few
 // hundred bytes. Owned by the engine; pointers to it stand in lists and in what is under way, so it
@@ -35,9 +28,13 @@ struct WebhookState {
         window(std::max(webhook.max_concurrency, 1), failures_to_probe) {}
 
   bool ordered() const { return config->order == DeliveryOrder::kOrdered; }
+  bool catching_up() const { return recovered_at != absl::InfiniteFuture(); }
   // Something may be sent to it at all.
   bool open() const { return !deleted && !disabling && config->enabled; }
-  absl::Duration held_until() const { return std::max(backoff_until, receiver_until); }
+  absl::Duration held_until() const {
+    return std::max({backoff_until, receiver_until, resources_until});
+  }
+  bool failing() const { return failing_since != absl::InfiniteFuture(); }
 
   const WebhookId id;
   // Shared with the attempts that were made with it.
@@ -53,12 +50,23 @@ struct WebhookState {
   int in_flight = 0;
   // Attempts that were answered, well or badly, since its last turn.
   int answered = 0;
+  // Steady.
   absl::Time failing_since = absl::InfiniteFuture();
+  // Of its last failure, while it is failing.
+  std::string last_error;
 
   // Monotonic: nothing is sent before. Between two probes, or while an ordered webhook's head backs
-  // off; and what the receiver asked for with Retry-After.
+  // off; what the receiver asked for with Retry-After; and after we were out of sockets.
   absl::Duration backoff_until = -absl::InfiniteDuration();
   absl::Duration receiver_until = -absl::InfiniteDuration();
+  absl::Duration resources_until = -absl::InfiniteDuration();
+  // An ordered webhook's head that has failed, and when it is due by its own policy (monotonic).
+  DeliveryId head{};
+  absl::Duration head_due = -absl::InfiniteDuration();
+  // The outage is over, since when; what it has put off is tried once each before it is due, in the
+  // order of the keys, up to the one that is named. InfiniteFuture: all is by its own policy.
+  absl::Time recovered_at = absl::InfiniteFuture();
+  QueueKey caught_up;
   // Monotonic: there was no memory to read ahead; not before this again.
   absl::Duration look_ahead_again = -absl::InfiniteDuration();
   // Monotonic: the outbox could not read, or could not disable it; not before this again.
@@ -71,8 +79,9 @@ struct WebhookState {
   bool disabling = false;
   bool disable_asked = false;
   bool deleted = false;
-  // In EngineMetrics::probing_webhooks.
+  // In EngineMetrics::probing_webhooks; since when it is, or is not.
   bool counted_probing = false;
+  absl::Time state_since = absl::InfinitePast();
 
   // Places in the lists of RunList, Pager, QueueMemory and the two timer heaps.
   bool runs = false;
@@ -80,7 +89,7 @@ struct WebhookState {
   bool waits_for_page = false;
   size_t memory_bytes = 0;
   size_t holder_index = 0;
-  TimerSlot wall_timer;
+  TimerSlot due_timer;
   TimerSlot mono_timer;
 };
 

@@ -21,13 +21,14 @@ void Window::OnSuccess() {
   probing_ = false;
 }
 
-bool Window::OnFailure(bool was_probe) {
+bool Window::OnFailure(bool was_probe, bool for_long) {
   if (probing_) {
     if (!was_probe) return false;
     ++failed_probes_;
     return true;
   }
-  if (++failures_in_row_ < failures_to_probe_) return false;
+  const int enough = for_long ? std::min(kFewFailures, failures_to_probe_) : failures_to_probe_;
+  if (++failures_in_row_ < enough) return false;
   StartProbing();
   failed_probes_ = 1;
   return true;

@@ -7,6 +7,7 @@ namespace postrider {
 // How many attempts of one webhook may be under way, and its circuit breaker:
 //
 //   OPEN  all of `max`                          --failures_to_probe failures in a row--> PROBING
+//                          (kFewFailures of them when nothing else has come for a long time)
 //   PROBING  one at a time, spaced by a backoff of failed_probes()  --a success-->  GROWING
 //   GROWING  doubles with every success up to `max`, which is OPEN  --failures in a row--> PROBING
 //
@@ -24,15 +25,20 @@ class Window {
 
   int limit() const { return limit_; }
   bool probing() const { return probing_; }
+  // It is neither probed nor all open.
+  bool growing() const { return !probing_ && limit_ < max_; }
   // Failed in a row since probing began, the failure that began it included. 0 when not probing.
   int failed_probes() const { return failed_probes_; }
 
   void OnSuccess();
   // `was_probe`: the attempt began while probing. The rest of a full window, which fails late, says
-  // nothing new. True when the next probe must wait for the backoff of failed_probes().
-  bool OnFailure(bool was_probe);
+  // nothing new. `for_long`: nothing but failures has come for a long time. True when the next probe
+  // must wait for the backoff of failed_probes().
+  bool OnFailure(bool was_probe, bool for_long);
 
  private:
+  static constexpr int kFewFailures = 5;
+
   int max_;
   int failures_to_probe_;
   int limit_;

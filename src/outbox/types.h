@@ -31,6 +31,8 @@ struct RetryPolicy {
   absl::Duration max_age = absl::Hours(72);
   // 0: only the age counts.
   int max_attempts = 0;
+  // While the webhook is probed, the longest time from one probe to the next.
+  absl::Duration max_probe_interval = absl::Minutes(1);
 
   bool operator==(const RetryPolicy&) const = default;
 };
@@ -119,6 +121,8 @@ struct OwedDelivery {
   absl::Time budget_start = absl::InfiniteFuture();
   // Shared by the deliveries of a notification.
   std::shared_ptr<const std::string> body;
+  // A caller asks for it now. Told by OnOwed only: no row knows it.
+  bool retried = false;
 
   OwedKey key() const { return {due, id}; }
 };

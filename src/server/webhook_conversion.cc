@@ -31,6 +31,8 @@ constexpr int kMaxTypes = 1000;
 constexpr double kMaxMultiplier = 1000;
 constexpr double kMaxPerSecond = 1e6;
 constexpr int kMaxBurst = 1'000'000;
+constexpr absl::Duration kMinProbeInterval = absl::Seconds(1);
+constexpr absl::Duration kMaxProbeInterval = absl::Hours(6);
 constexpr int kMaxAttempts = 1'000'000;
 
 bool IsAlnum(char c) { return absl::ascii_isalnum(static_cast<unsigned char>(c)); }
@@ -113,6 +115,10 @@ void ReadRetryPolicy(const v1::RetryPolicy& proto, RetryPolicy* policy,
     policy->max_age = FromProto(proto.max_age(), prefix + "max_age", violations);
   }
   policy->max_attempts = proto.max_attempts();
+  if (proto.has_max_probe_interval()) {
+    policy->max_probe_interval =
+        FromProto(proto.max_probe_interval(), prefix + "max_probe_interval", violations);
+  }
 
   if (policy->initial_backoff < absl::Milliseconds(1) || policy->initial_backoff > kMaxAge) {
     violations->Add(prefix + "initial_backoff", "must be between 1 ms and 365 days");
@@ -130,6 +136,11 @@ void ReadRetryPolicy(const v1::RetryPolicy& proto, RetryPolicy* policy,
   if (policy->max_attempts < 0 || policy->max_attempts > kMaxAttempts) {
     violations->Add(prefix + "max_attempts",
                     "must be between 0 and 1,000,000; 0 means that only the age counts");
+  }
+  if (policy->max_probe_interval < kMinProbeInterval ||
+      policy->max_probe_interval > kMaxProbeInterval) {
+    violations->Add(prefix + "max_probe_interval",
+                    "must be between 1 s and 6 h; unset means 1 min");
   }
 }
 
@@ -228,6 +239,7 @@ v1::Webhook WebhookToProto(const Webhook& webhook) {
   *policy->mutable_max_backoff() = ToProto(webhook.retry_policy.max_backoff);
   *policy->mutable_max_age() = ToProto(webhook.retry_policy.max_age);
   policy->set_max_attempts(webhook.retry_policy.max_attempts);
+  *policy->mutable_max_probe_interval() = ToProto(webhook.retry_policy.max_probe_interval);
 
   *proto.mutable_timeout() = ToProto(webhook.timeout);
   proto.set_max_concurrency(webhook.max_concurrency);

@@ -262,6 +262,7 @@ void WebhookHandlers::ValidateStored(const v1::WebhookRef& ref,
                                         absl::StatusOr<v1::ValidationResult> result) mutable {
                                       if (!result.ok()) return std::move(done)(result.status());
                                       const bool valid = result->valid();
+                                      if (valid && on_valid_) on_valid_(tested.id, tested.version);
                                       *response->mutable_validation() = *std::move(result);
                                       KeepState(std::move(tested), valid, std::move(done));
                                     });

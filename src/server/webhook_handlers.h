@@ -1,6 +1,9 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <memory>
+#include <utility>
 
 #include "postrider/v1/webhook_service.pb.h"
 #include "src/base/clock.h"
@@ -24,6 +27,11 @@ class WebhookHandlers {
  public:
   WebhookHandlers(Outbox& outbox, WebhookTester& tester, const Clock& clock, Random& random)
       : outbox_(outbox), tester_(tester), clock_(clock), random_(random) {}
+
+  // Called with a stored webhook, and its version, whose test request was answered by 200. Set
+  // before the first call.
+  using OnValid = std::function<void(WebhookId id, int64_t version)>;
+  void SetOnValid(OnValid on_valid) { on_valid_ = std::move(on_valid); }
 
   void ConfigureWebhook(const v1::ConfigureWebhookRequest& request,
                         v1::ConfigureWebhookResponse* response, const CallContext& context,
@@ -58,6 +66,7 @@ class WebhookHandlers {
   WebhookTester& tester_;
   const Clock& clock_;
   Random& random_;
+  OnValid on_valid_;
 };
 
 }  // namespace postrider

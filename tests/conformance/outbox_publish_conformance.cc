@@ -307,6 +307,14 @@ TEST_P(OutboxConformanceTest, AWrongClockMarksNothingThatComesAfter) {
   EXPECT_EQ(old->front().id, before.id);
 }
 
+TEST_P(OutboxConformanceTest, WhatIsDueIsDueByAClockThatNobodySets) {
+  for (const absl::Duration by : {absl::Hours(24 * 3), -absl::Hours(24 * 6)}) {
+    clock_.SetWall(clock_.Now() + by);
+    PublishOne();
+    for (const OwedDelivery& owed : listener_.TakeOwed()) EXPECT_EQ(owed.due, clock_.Steady());
+  }
+}
+
 TEST_P(OutboxConformanceTest, PublicIdsOutliveTheProcess) {
   const Published published = PublishOne();
   const std::string text = outbox().ids().Format(published.id);

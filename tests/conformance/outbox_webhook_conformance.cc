@@ -17,7 +17,8 @@ Webhook Full(Webhook webhook = {}) {
       {"X-Team", "blue", false}, {"Authorization", "Bearer x", true}, {"E", "", false}};
   webhook.enabled = true;
   webhook.notification_types = {"B", "A"};
-  webhook.retry_policy = {absl::Milliseconds(1500), 2.5, absl::Hours(1), absl::Hours(50), 7};
+  webhook.retry_policy = {absl::Milliseconds(1500), 2.5, absl::Hours(1), absl::Hours(50), 7,
+                          absl::Milliseconds(90500)};
   webhook.timeout = absl::Milliseconds(2500);
   webhook.max_concurrency = 3;
   webhook.rate_limit = {12.5, 4};

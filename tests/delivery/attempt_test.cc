@@ -28,7 +28,10 @@ class AttemptTest : public testing::Test {
 
   Verdict JudgeIt(TransferResult result) {
     const Webhook& sent = sent_.has_value() ? *sent_ : webhook_;
-    return Judge(webhook_, {delivery_, sent, start_}, now_, std::move(result), 0.5);
+    Moment now;
+    now.wall = now_ + wall_offset_;
+    now.steady = now_;
+    return Judge(webhook_, {delivery_, sent, start_, early_, wait_}, now, std::move(result), 0.5);
   }
 
   Webhook webhook_;
@@ -36,6 +39,9 @@ class AttemptTest : public testing::Test {
   std::optional<Webhook> sent_;
   OwedDelivery delivery_;
   absl::Time start_ = kNow;
+  bool early_ = false;
+  absl::Duration wait_;
+  absl::Duration wall_offset_;
   absl::Time now_ = kNow + absl::Seconds(1);
 };
 
@@ -203,6 +209,46 @@ TEST_F(AttemptTest, AnOrderedDeliveryKeepsItsPlace) {
   // Also when a retry by hand has moved its due time behind that of others.
   delivery_.due = kNow + absl::Hours(5);
   EXPECT_LE(Answer(500).outcome.next_due, IdSequence::TimeOf(static_cast<int64_t>(delivery_.id)));
+}
+
+TEST_F(AttemptTest, AnEarlyTryIsRecordedAndChargedToNothing) {
+  webhook_.retry_policy.max_attempts = 3;
+  delivery_.attempts = 9;
+  delivery_.budget_attempts = 2;
+  delivery_.budget_start = kNow - absl::Hours(1);
+  delivery_.due = now_ + absl::Hours(2);
+  early_ = true;
+  wait_ = absl::Hours(2);
+  const AttemptOutcome outcome = Answer(500).outcome;
+  EXPECT_EQ(outcome.number, 10);
+  EXPECT_EQ(outcome.budget_attempts, 2) << "not to max_attempts";
+  EXPECT_EQ(outcome.budget_start, kNow - absl::Hours(1));
+  EXPECT_EQ(outcome.next_state, DeliveryState::kPending);
+  EXPECT_EQ(outcome.next_due, delivery_.due) << "nor to its backoff";
+  EXPECT_EQ(Answer(500, "14400").outcome.next_due, now_ + absl::Hours(4));
+  EXPECT_EQ(Answer(200).outcome.next_state, DeliveryState::kDelivered);
+  // The age counts as before.
+  webhook_.retry_policy.max_age = absl::Minutes(150);
+  EXPECT_EQ(Answer(500).outcome.next_state, DeliveryState::kDead);
+}
+
+TEST_F(AttemptTest, ASetWallClockIsShownAndBendsNothing) {
+  webhook_.retry_policy.max_age = absl::Hours(1);
+  delivery_.budget_attempts = 1;
+  delivery_.budget_start = kNow - absl::Minutes(1);
+  for (const absl::Duration offset : {-absl::Hours(1), absl::Hours(24 * 30)}) {
+    wall_offset_ = offset;
+    const AttemptOutcome outcome = Answer(500).outcome;
+    EXPECT_EQ(outcome.next_state, DeliveryState::kPending);
+    EXPECT_EQ(outcome.next_due, now_ + absl::Seconds(15));
+    EXPECT_EQ(outcome.budget_start, delivery_.budget_start);
+    EXPECT_EQ(outcome.start, start_ + offset);
+    const absl::Time asked = now_ + offset + absl::Seconds(100);
+    const Verdict verdict = Answer(503, absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", asked,
+                                                         absl::UTCTimeZone()));
+    ASSERT_TRUE(verdict.retry_after.has_value());
+    EXPECT_NEAR(absl::ToDoubleSeconds(*verdict.retry_after), 100, 1);
+  }
 }
 
 }  // namespace

@@ -22,12 +22,13 @@ void EngineHarness::Start() {
   home = std::make_unique<ManualExecutor>();
   outbox = std::make_unique<MemoryOutbox>(clock, store, this);
   transport = std::make_unique<FakeTransport>();
+  options.listener = this;
   engine = std::make_unique<Engine>(options, clock, random_, *transport, *outbox, *home, metrics);
   heard_.clear();
   for (const StartingWebhook& starting : store.LoadWebhooks()) {
     Hear(starting.webhook, starting.owed);
   }
-  next_step = clock.Now();
+  next_step = clock.Steady();
 }
 
 void EngineHarness::Stop() {
@@ -39,6 +40,8 @@ void EngineHarness::Stop() {
 
 void EngineHarness::Crash() {
   Stop();
+  store.Rebase(clock.Now() - clock.Steady());
+  clock.Restart();
   Start();
 }
 
@@ -69,6 +72,16 @@ void EngineHarness::OnOwed(std::vector<OwedDelivery> deliveries) {
 void EngineHarness::OnWebhookChanged(const Webhook& webhook) {
   home->Post([this, webhook] { Hear(webhook, false); });
 }
+
+void EngineHarness::OnHeldBack(const Webhook& webhook, const std::string& error) {
+  held_log.push_back(absl::StrCat(webhook.name, " held back: ", error));
+}
+
+void EngineHarness::OnLetGo(const Webhook& webhook) {
+  held_log.push_back(absl::StrCat(webhook.name, " let go"));
+}
+
+void EngineHarness::OnClockSet(absl::Duration offset) { clock_offsets.push_back(offset); }
 
 void EngineHarness::OnWebhookDeleted(WebhookId id) {
   home->Post([this, id] { engine->OnWebhookDeleted(id); });
@@ -106,7 +119,7 @@ void EngineHarness::Delete(const std::string& name) {
     return std::nullopt;
   };
   ASSERT_TRUE(store.ModifyWebhook("default", name, modify, clock.Now(), this).ok());
-  store.SweepOwed(clock.Now());
+  store.SweepOwed(clock.Steady());
 }
 
 std::vector<NotificationId> EngineHarness::Publish(int count, size_t body_bytes) {
@@ -117,14 +130,15 @@ std::vector<NotificationId> EngineHarness::Publish(int count, size_t body_bytes)
     n.body = std::make_shared<const std::string>(body_bytes, 'x');
   }
   std::vector<NotificationId> ids;
-  for (const auto& published : store.Publish(notifications, clock.Now(), this)) {
+  for (const auto& published :
+       store.Publish(notifications, clock.Now(), clock.Steady(), this)) {
     ids.push_back(published->id);
   }
   return ids;
 }
 
 void EngineHarness::Retry(DeliveryId id) {
-  ASSERT_TRUE(store.RetryDelivery("default", id, clock.Now(), this).ok());
+  ASSERT_TRUE(store.RetryDelivery("default", id, clock.Steady(), this).ok());
 }
 
 void EngineHarness::Step() { next_step = engine->Step(); }
@@ -135,15 +149,15 @@ void EngineHarness::Settle() {
     Step();
     // Nothing when commits are held.
     const size_t answered = outbox->RunPending();
-    if (answered == 0 && home->empty() && next_step > clock.Now()) return;
+    if (answered == 0 && home->empty() && next_step > clock.Steady()) return;
   }
   FAIL() << "the engine does not come to rest: " << metrics.pages_read.value() << " pages read, "
          << metrics.outcome_failures.value() << " batches refused, next step in "
-         << next_step - clock.Now();
+         << next_step - clock.Steady();
 }
 
 void EngineHarness::Advance(absl::Duration by) {
-  const absl::Time end = clock.Now() + by;
+  const absl::Time end = clock.Steady() + by;
   Settle();
   while (next_step <= end) {
     clock.AdvanceTo(next_step);

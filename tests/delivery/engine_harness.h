@@ -17,7 +17,7 @@
 namespace postrider {
 
 // An engine in a world of fakes, which can die and come back over the same store.
-class EngineHarness final : public OutboxListener {
+class EngineHarness final : public OutboxListener, public EngineListener {
  public:
   explicit EngineHarness(EngineOptions engine_options = {}, uint64_t seed = 1);
   ~EngineHarness();
@@ -58,6 +58,14 @@ class EngineHarness final : public OutboxListener {
   void OnOwed(std::vector<OwedDelivery> deliveries) override;
   void OnWebhookChanged(const Webhook& webhook) override;
   void OnWebhookDeleted(WebhookId id) override;
+
+  // ---- EngineListener
+
+  void OnHeldBack(const Webhook& webhook, const std::string& error) override;
+  void OnLetGo(const Webhook& webhook) override;
+  void OnClockSet(absl::Duration offset) override;
+  std::vector<std::string> held_log;
+  std::vector<absl::Duration> clock_offsets;
 
   // Says of some commits that their deliveries are not handed to the engine, which is told to look
   // on disk: what the dispatcher does when too much is on the way.

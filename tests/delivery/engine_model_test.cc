@@ -114,7 +114,7 @@ class World {
       case 24:
         h_.Step();
         Check();
-        if (h_.next_step < h_.clock.Now() + absl::Hours(1)) h_.clock.AdvanceTo(h_.next_step);
+        if (h_.next_step < h_.clock.Steady() + absl::Hours(1)) h_.clock.AdvanceTo(h_.next_step);
         break;
       case 25:
         if (clock_jumps_ && OneIn(4)) {
@@ -251,7 +251,10 @@ class World {
     const bool deleted = !h_.store.GetWebhook("default", webhook.name).ok();
     if (!deleted) {
       ASSERT_EQ(delivery.state, DeliveryState::kPending) << "sent though it is settled";
-      ASSERT_LE(delivery.due, h_.clock.Now()) << "sent before it is due";
+      // What has failed may be tried early, to see whether the receiver is back.
+      if (delivery.attempts == 0) {
+        ASSERT_LE(delivery.due, h_.clock.Steady()) << "sent before it is due";
+      }
     }
     ASSERT_TRUE(webhook.enabled) << "sent to a disabled webhook";
     size_t under_way = 0;

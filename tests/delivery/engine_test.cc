@@ -316,7 +316,8 @@ TEST_F(BreakerTest, AFailingWebhookIsProbedOneAtATime) {
   EXPECT_EQ(h_.metrics.probing_webhooks.value(), 1);
   double delay = 5;
   for (size_t probe = 0; probe < 4; ++probe, delay *= 3) {
-    ExpectAbout(h_.next_step - h_.clock.Now(), delay);
+    // At least once a minute.
+    ExpectAbout(h_.next_step - h_.clock.Now(), std::min(delay, 54.0));
     h_.Advance(h_.next_step - h_.clock.Now());
     ASSERT_EQ(h_.transport->sent(), 5 + probe);
     ASSERT_EQ(h_.in_flight(id_), 1);
@@ -396,7 +397,7 @@ TEST_F(BreakerTest, TwoFailuresFarApartDoNotDisable) {
   h_.transport->Answer(0, Status(500));
   h_.Settle();
   ASSERT_NE(h_.Stored("w").failing_since, absl::InfiniteFuture());
-  h_.clock.SetWall(h_.clock.Now() + absl::Hours(24 * 6));
+  h_.clock.Advance(absl::Hours(24 * 6));
   h_.transport->Answer(1, Status(500));
   h_.Settle();
   EXPECT_TRUE(h_.Stored("w").enabled);
@@ -420,7 +421,12 @@ TEST_F(BreakerTest, FailingSinceIsKeptWithTheFirstFailureAndClearedBySuccess) {
 
 TEST_F(BreakerTest, FiveDaysOfNothingButFailuresDisable) {
   const absl::Time first = h_.clock.Now();
+  absl::Time next_publish = first;
   while (h_.Stored("w").enabled && h_.clock.Now() < first + absl::Hours(24 * 6)) {
+    if (h_.clock.Now() >= next_publish) {
+      h_.Publish(50);
+      next_publish += absl::Hours(24);
+    }
     FailAll();
     h_.Advance(std::min(h_.next_step - h_.clock.Now(), absl::Duration(absl::Hours(24))));
   }
@@ -885,22 +891,6 @@ TEST(MemoryTest, WhatWasNotHandedOverDoesNotDisturbTheOrder) {
   h.Advance(absl::Seconds(2));
   ASSERT_EQ(h.transport->sent(), 2u);
   EXPECT_EQ(h.NotificationOf(1), h.NotificationOf(0)) << "the head blocks the rest";
-}
-
-TEST(EngineTest, AClockThatIsSetForwardIsNoticed) {
-  EngineHarness h;
-  h.Configure("w");
-  h.Publish();
-  h.Settle();
-  for (int i = 0; i < 6; ++i) {
-    h.transport->Answer(h.transport->Pending()[0], Status(500));
-    h.Settle();
-    const absl::Time due = h.DeliveryOf(0).delivery.due;
-    EXPECT_LE(h.next_step, h.clock.Now() + absl::Seconds(10));
-    h.clock.SetWall(due);
-    h.Settle();
-    ASSERT_EQ(h.transport->pending_count(), 1);
-  }
 }
 
 TEST(WebhookChangeTest, ADisabledWebhookKeepsWhatIsOwed) {

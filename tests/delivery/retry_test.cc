@@ -1,8 +1,11 @@
 #include "src/delivery/retry.h"
 
+#include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "gtest/gtest.h"
+#include "src/base/random.h"
 #include "src/delivery/retry_after.h"
 
 namespace postrider {
@@ -57,6 +60,36 @@ TEST(RetryDelayTest, WithstandsAnyPolicy) {
   ExpectSeconds(RetryDelay(policy, 2, kNoJitter), 6 * 3600);
   policy.max_backoff = -absl::Seconds(1);
   EXPECT_EQ(RetryDelay(policy, 2, kNoJitter), absl::ZeroDuration());
+}
+
+TEST(ProbeDelayTest, IsThatOfTheRetriesUpToTheLongestInterval) {
+  RetryPolicy policy;
+  ExpectSeconds(ProbeDelay(policy, 1, kNoJitter), 5);
+  ExpectSeconds(ProbeDelay(policy, 3, kNoJitter), 45);
+  for (const int probes : {4, 5, 100, std::numeric_limits<int>::max()}) {
+    ExpectSeconds(ProbeDelay(policy, probes, 0), 60);
+    ExpectSeconds(ProbeDelay(policy, probes, 1), 48);
+  }
+  policy.max_probe_interval = absl::Hours(6);
+  ExpectSeconds(ProbeDelay(policy, 8, kNoJitter), 5 * 2187);
+  policy.max_probe_interval = -absl::Seconds(1);
+  EXPECT_EQ(ProbeDelay(policy, 8, kNoJitter), absl::ZeroDuration());
+}
+
+TEST(ProbeDelayTest, TenThousandThatDiedTogetherDoNotWakeTogether) {
+  constexpr int kWebhooks = 10000;
+  SeededRandom random(1);
+  std::vector<int> in_second(3600);
+  for (int i = 0; i < kWebhooks; ++i) {
+    absl::Duration at;
+    for (int probes = 1; at < absl::Seconds(3600); ++probes) {
+      ++in_second[static_cast<size_t>(absl::ToInt64Seconds(at))];
+      at += ProbeDelay(RetryPolicy(), probes, random.Uniform());
+    }
+  }
+  EXPECT_EQ(in_second[0], kWebhooks);
+  // 185 a second in the middle, when they are spread over the minute.
+  EXPECT_LE(*std::max_element(in_second.begin() + 600, in_second.end()), 370);
 }
 
 // 1994-11-06T08:49:37Z, the example of RFC 9110.

@@ -6,13 +6,15 @@ namespace postrider {
 namespace {
 
 constexpr bool kProbe = true;
+constexpr bool kBriefly = false;
+constexpr bool kForLong = true;
 constexpr bool kNoProbe = false;
 
 TEST(WindowTest, StaysOpenWhileFailuresAreNotInARow) {
   Window window(16, 3);
   for (int i = 0; i < 10; ++i) {
-    EXPECT_FALSE(window.OnFailure(kNoProbe));
-    EXPECT_FALSE(window.OnFailure(kNoProbe));
+    EXPECT_FALSE(window.OnFailure(kNoProbe, kBriefly));
+    EXPECT_FALSE(window.OnFailure(kNoProbe, kBriefly));
     EXPECT_EQ(window.limit(), 16);
     window.OnSuccess();
   }
@@ -21,22 +23,22 @@ TEST(WindowTest, StaysOpenWhileFailuresAreNotInARow) {
 
 TEST(WindowTest, ProbesAfterFailuresInARow) {
   Window window(16, 3);
-  window.OnFailure(kNoProbe);
-  window.OnFailure(kNoProbe);
-  EXPECT_TRUE(window.OnFailure(kNoProbe)) << "the first probe waits";
+  window.OnFailure(kNoProbe, kBriefly);
+  window.OnFailure(kNoProbe, kBriefly);
+  EXPECT_TRUE(window.OnFailure(kNoProbe, kBriefly)) << "the first probe waits";
   EXPECT_TRUE(window.probing());
   EXPECT_EQ(window.limit(), 1);
   EXPECT_EQ(window.failed_probes(), 1);
   // The rest of the full window fails too: that is no news.
-  for (int i = 0; i < 13; ++i) EXPECT_FALSE(window.OnFailure(kNoProbe));
+  for (int i = 0; i < 13; ++i) EXPECT_FALSE(window.OnFailure(kNoProbe, kBriefly));
   EXPECT_EQ(window.failed_probes(), 1);
-  EXPECT_TRUE(window.OnFailure(kProbe));
+  EXPECT_TRUE(window.OnFailure(kProbe, kBriefly));
   EXPECT_EQ(window.failed_probes(), 2);
 }
 
 TEST(WindowTest, GrowsAgainFromOne) {
   Window window(10, 1);
-  window.OnFailure(kNoProbe);
+  window.OnFailure(kNoProbe, kBriefly);
   EXPECT_EQ(window.limit(), 1);
   for (const int limit : {2, 4, 8, 10, 10}) {
     window.OnSuccess();
@@ -52,7 +54,7 @@ TEST(WindowTest, FollowsTheConfiguredMaximum) {
   EXPECT_EQ(window.limit(), 8) << "an open window is as wide as it may be";
   window.SetMax(2);
   EXPECT_EQ(window.limit(), 2);
-  window.OnFailure(kNoProbe);
+  window.OnFailure(kNoProbe, kBriefly);
   window.SetMax(100);
   EXPECT_EQ(window.limit(), 1) << "a probed one stays at one";
   window.OnSuccess();
@@ -65,8 +67,8 @@ TEST(WindowTest, FollowsTheConfiguredMaximum) {
 
 TEST(WindowTest, AWindowOfOneRecovers) {
   Window window(1, 2);
-  window.OnFailure(kNoProbe);
-  window.OnFailure(kNoProbe);
+  window.OnFailure(kNoProbe, kBriefly);
+  window.OnFailure(kNoProbe, kBriefly);
   EXPECT_TRUE(window.probing());
   window.OnSuccess();
   EXPECT_FALSE(window.probing());
@@ -78,8 +80,29 @@ TEST(WindowTest, BeginsProbingWhenToldTo) {
   window.StartProbing();
   EXPECT_EQ(window.limit(), 1);
   EXPECT_EQ(window.failed_probes(), 0);
-  EXPECT_TRUE(window.OnFailure(kProbe));
+  EXPECT_TRUE(window.OnFailure(kProbe, kBriefly));
   EXPECT_EQ(window.failed_probes(), 1);
+}
+
+TEST(WindowTest, AFewFailuresAreEnoughWhenNothingElseCameForLong) {
+  Window window(16, 10);
+  for (int i = 0; i < 4; ++i) EXPECT_FALSE(window.OnFailure(kNoProbe, kForLong));
+  EXPECT_TRUE(window.OnFailure(kNoProbe, kForLong));
+  EXPECT_TRUE(window.probing());
+  Window narrow(16, 2);
+  EXPECT_FALSE(narrow.OnFailure(kNoProbe, kForLong)) << "but as many as otherwise";
+  EXPECT_TRUE(narrow.OnFailure(kNoProbe, kForLong));
+}
+
+TEST(WindowTest, GrowsAfterAProbeUntilAllIsOpen) {
+  Window window(4, 1);
+  EXPECT_FALSE(window.growing());
+  window.OnFailure(kNoProbe, kBriefly);
+  EXPECT_FALSE(window.growing());
+  window.OnSuccess();
+  EXPECT_TRUE(window.growing());
+  window.OnSuccess();
+  EXPECT_FALSE(window.growing());
 }
 
 }  // namespace

@@ -78,6 +78,7 @@ class SqliteStartTest : public testing::Test {
   // Leaves the file as version 2 did.
   void UndoVersion3() {
     Sql("ALTER TABLE meta DROP COLUMN in_use;"
+        "ALTER TABLE meta DROP COLUMN clock_offset_us;"
         "DROP TABLE id_epoch;"
         "ALTER TABLE delivery DROP COLUMN end_reason;"
         "ALTER TABLE webhook DROP COLUMN max_probe_interval_us;"

@@ -70,6 +70,7 @@ TEST_F(WebhookHandlersTest, DefaultsAreFilledIn) {
   EXPECT_EQ(webhook.retry_policy().multiplier(), 3);
   EXPECT_EQ(webhook.retry_policy().max_backoff().seconds(), 6 * 3600);
   EXPECT_EQ(webhook.retry_policy().max_age().seconds(), 72 * 3600);
+  EXPECT_EQ(webhook.retry_policy().max_probe_interval().seconds(), 60);
   EXPECT_EQ(webhook.timeout().seconds(), 15);
   EXPECT_EQ(webhook.max_concurrency(), 16);
   EXPECT_FALSE(webhook.has_rate_limit());
@@ -483,6 +484,34 @@ TEST_F(WebhookHandlersTest, RetryPoliciesAreChecked) {
   EXPECT_EQ(fields([](Policy p) { p->set_max_attempts(-1); }), "webhook.retry_policy.max_attempts");
   EXPECT_EQ(fields([](Policy p) { p->mutable_max_age()->set_nanos(-5); }),
             "webhook.retry_policy.max_age");
+  const auto interval = [&fields](int64_t seconds) {
+    return fields([=](Policy p) { p->mutable_max_probe_interval()->set_seconds(seconds); });
+  };
+  for (const int64_t seconds : {0, 6 * 3600 + 1}) {
+    EXPECT_EQ(interval(seconds), "webhook.retry_policy.max_probe_interval");
+  }
+  for (const int64_t seconds : {1, 6 * 3600}) EXPECT_EQ(interval(seconds), "");
+  EXPECT_EQ(Get("hook").retry_policy().max_probe_interval().seconds(), 6 * 3600);
+}
+
+TEST_F(WebhookHandlersTest, WhoeverWaitsForAReceiverHearsThatItsTestSucceeded) {
+  std::vector<std::pair<WebhookId, int64_t>> heard;
+  webhooks_.SetOnValid([&](WebhookId id, int64_t version) { heard.emplace_back(id, version); });
+  Configure(AWebhook("hook", true));
+  v1::ValidateWebhookRequest request;
+  request.mutable_ref()->set_name("hook");
+  EXPECT_FALSE(Validate(request, Answered(500)).valid());
+  EXPECT_TRUE(heard.empty());
+  const Webhook tested = Row("hook");
+  EXPECT_TRUE(Validate(request, Answered(200)).valid());
+  EXPECT_TRUE(Validate(request, Answered(200)).valid());
+  ASSERT_EQ(heard.size(), 2u) << "also when the result is known already";
+  EXPECT_EQ(heard[0], std::make_pair(tested.id, tested.version));
+  EXPECT_EQ(heard[1], std::make_pair(tested.id, Row("hook").version));
+  v1::ValidateWebhookRequest unstored;
+  *unstored.mutable_webhook() = AWebhook("hook", true);
+  EXPECT_TRUE(Validate(unstored, Answered(200)).valid());
+  EXPECT_EQ(heard.size(), 2u);
 }
 
 TEST_F(WebhookHandlersTest, AMissingWebhookIsNamed) {

@@ -14,23 +14,35 @@ absl::Duration FakeClock::Monotonic() const {
   return monotonic_;
 }
 
+absl::Time FakeClock::Steady() const {
+  MutexLock lock(&mutex_);
+  return steady_;
+}
+
 void FakeClock::Advance(absl::Duration by) {
   if (by < absl::ZeroDuration()) std::abort();
   MutexLock lock(&mutex_);
   now_ += by;
+  steady_ += by;
   monotonic_ += by;
 }
 
 void FakeClock::AdvanceTo(absl::Time time) {
   MutexLock lock(&mutex_);
-  if (time <= now_) return;
-  monotonic_ += time - now_;
-  now_ = time;
+  if (time <= steady_) return;
+  monotonic_ += time - steady_;
+  now_ += time - steady_;
+  steady_ = time;
 }
 
 void FakeClock::SetWall(absl::Time now) {
   MutexLock lock(&mutex_);
   now_ = now;
+}
+
+void FakeClock::Restart() {
+  MutexLock lock(&mutex_);
+  steady_ = now_;
 }
 
 }  // namespace postrider

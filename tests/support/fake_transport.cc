@@ -65,8 +65,10 @@ bool FakeTransport::pending(size_t i) const {
 }
 
 std::vector<size_t> FakeTransport::Pending() const {
+  // A test of days sends many, and nearly all of them are answered.
+  while (first_pending_ < exchanges_.size() && !pending(first_pending_)) ++first_pending_;
   std::vector<size_t> numbers;
-  for (size_t i = 0; i < exchanges_.size(); ++i) {
+  for (size_t i = first_pending_; i < exchanges_.size(); ++i) {
     if (pending(i)) numbers.push_back(i);
   }
   return numbers;

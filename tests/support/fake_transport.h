@@ -50,6 +50,8 @@ class FakeTransport final : public Transport {
 
   std::deque<Exchange> exchanges_;
   size_t pending_count_ = 0;
+  // All before were answered.
+  mutable size_t first_pending_ = 0;
 };
 
 }  // namespace postrider

@@ -46,7 +46,7 @@ size_t MemoryOutbox::Commit(size_t max) {
   MutexLock lock(&mutex_);
   // All that was done in this call was one commit.
   if (break_ && count > 0) broken_ = true;
-  if (!held_ && !broken_) store_.SweepOwed(clock_.Now());
+  if (!held_ && !broken_) store_.SweepOwed(clock_.Steady());
   return count;
 }
 
@@ -158,7 +158,7 @@ void MemoryOutbox::Publish(std::vector<NewNotification> notifications,
         if (store_.notification_count() + notifications.size() > max) {
           return absl::ResourceExhaustedError("the outbox is full; try again later");
         }
-        return store_.Publish(notifications, clock_.Now(), listener);
+        return store_.Publish(notifications, clock_.Now(), clock_.Steady(), listener);
       },
       std::move(done));
 }
@@ -199,7 +199,7 @@ void MemoryOutbox::RetryDelivery(std::string tenant, DeliveryId id, Done<Deliver
   Enqueue<absl::StatusOr<Delivery>>(
       kRefusable,
       [this, tenant = std::move(tenant), id](OutboxListener* listener) {
-        return store_.RetryDelivery(tenant, id, clock_.Now(), listener);
+        return store_.RetryDelivery(tenant, id, clock_.Steady(), listener);
       },
       std::move(done));
 }

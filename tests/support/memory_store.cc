@@ -39,16 +39,18 @@ std::optional<Id> ReadPage(const Map& rows, std::optional<Id> before, int limit,
 // ---- Writes
 
 std::vector<absl::StatusOr<Published>> MemoryStore::Publish(
-    const std::vector<NewNotification>& notifications, absl::Time now, OutboxListener* listener) {
+    const std::vector<NewNotification>& notifications, absl::Time now, absl::Time due,
+    OutboxListener* listener) {
   std::vector<absl::StatusOr<Published>> results;
   std::vector<OwedDelivery> owed;
-  for (const NewNotification& n : notifications) results.push_back(PublishOne(n, now, &owed));
+  for (const NewNotification& n : notifications) results.push_back(PublishOne(n, now, due, &owed));
   if (listener != nullptr && !owed.empty()) listener->OnOwed(std::move(owed));
   return results;
 }
 
 absl::StatusOr<Published> MemoryStore::PublishOne(const NewNotification& notification,
-                                                  absl::Time now, std::vector<OwedDelivery>* owed) {
+                                                  absl::Time now, absl::Time due,
+                                                  std::vector<OwedDelivery>* owed) {
   if (auto status = CheckTenant(notification.tenant); !status.ok()) return status;
   const std::pair key(notification.tenant, notification.idempotency_key);
   if (!notification.idempotency_key.empty()) {
@@ -83,8 +85,8 @@ absl::StatusOr<Published> MemoryStore::PublishOne(const NewNotification& notific
     row.delivery.webhook_name = webhook.name;
     row.delivery.notification_type = notification.type;
     row.delivery.create_time = now;
-    row.delivery.due = now;
-    owed_[id].insert({now, row.delivery.id});
+    row.delivery.due = due;
+    owed_[id].insert({due, row.delivery.id});
     ++result.delivery_count;
     deliveries_.emplace(row.delivery.id, std::move(row));
   }
@@ -194,7 +196,11 @@ absl::StatusOr<Delivery> MemoryStore::RetryDelivery(const std::string& tenant, D
     row.budget_start = absl::InfiniteFuture();
   }
   SetState(row, DeliveryState::kPending, due, now);
-  if (listener != nullptr) listener->OnOwed({Owed(row)});
+  if (listener != nullptr) {
+    OwedDelivery owed = Owed(row);
+    owed.retried = true;
+    listener->OnOwed({std::move(owed)});
+  }
   return row.delivery;
 }
 
@@ -213,6 +219,16 @@ void MemoryStore::EndSpent(const Webhook& webhook, absl::Time now) {
   for (const DeliveryId id : spent) {
     SetState(deliveries_.at(id), DeliveryState::kDead, {}, now, EndReason::kAgeSpent);
   }
+}
+
+void MemoryStore::Rebase(absl::Duration offset) {
+  for (auto& [id, row] : deliveries_) {
+    if (row.delivery.state != DeliveryState::kPending) continue;
+    row.budget_start += offset;
+    SetState(row, DeliveryState::kPending, row.delivery.due + offset, {});
+  }
+  for (auto& [id, since] : disabled_since_) since += offset;
+  for (auto& [id, webhook] : webhooks_) webhook.failing_since += offset;
 }
 
 void MemoryStore::SweepOwed(absl::Time now) {

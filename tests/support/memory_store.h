@@ -37,7 +37,8 @@ class MemoryStore {
   void SetMaxDeliveriesPerNotification(size_t max) { max_per_notification_ = max; }
 
   std::vector<absl::StatusOr<Published>> Publish(const std::vector<NewNotification>& notifications,
-                                                 absl::Time now, OutboxListener* listener);
+                                                 absl::Time now, absl::Time due,
+                                                 OutboxListener* listener);
   absl::StatusOr<Webhook> ModifyWebhook(const std::string& tenant, const std::string& name,
                                         Outbox::Modify& modify, absl::Time now,
                                         OutboxListener* listener);
@@ -49,6 +50,8 @@ class MemoryStore {
   // What the outbox does "some time after": cancels what is owed to webhooks that are gone, and
   // ends what is owed to disabled ones when its age is spent.
   void SweepOwed(absl::Time now);
+  // What the outbox does when it is opened after the wall clock was set by `offset`.
+  void Rebase(absl::Duration offset);
 
   OwedPage ReadOwed(WebhookId webhook, OwedKey after, int limit, size_t max_bytes) const;
   std::vector<StartingWebhook> LoadWebhooks() const;
@@ -75,7 +78,7 @@ class MemoryStore {
   // Of one that is disabled.
   void EndSpent(const Webhook& webhook, absl::Time now);
   absl::StatusOr<Published> PublishOne(const NewNotification& notification, absl::Time now,
-                                       std::vector<OwedDelivery>* owed);
+                                       absl::Time due, std::vector<OwedDelivery>* owed);
   void RecordOutcome(const AttemptOutcome& outcome, absl::Time now);
   OwedDelivery Owed(const DeliveryRow& row) const;
   // Ends the delivery, or keeps it pending with another due time; keeps owed_ true to it.

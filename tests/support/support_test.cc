@@ -20,11 +20,15 @@ TEST(FakeClockTest, WallJumpsApartFromMonotonic) {
   clock.SetWall(wall - absl::Hours(1));
   EXPECT_EQ(clock.Now(), wall - absl::Hours(1));
   EXPECT_EQ(clock.Monotonic(), monotonic + absl::Seconds(2));
-  clock.AdvanceTo(wall - absl::Hours(2));
-  EXPECT_EQ(clock.Now(), wall - absl::Hours(1));
+  EXPECT_EQ(clock.Steady(), wall + absl::Seconds(2));
   clock.AdvanceTo(wall);
-  EXPECT_EQ(clock.Now(), wall);
-  EXPECT_EQ(clock.Monotonic(), monotonic + absl::Seconds(2) + absl::Hours(1));
+  EXPECT_EQ(clock.Now(), wall - absl::Hours(1));
+  clock.AdvanceTo(wall + absl::Hours(1));
+  EXPECT_EQ(clock.Steady(), wall + absl::Hours(1));
+  EXPECT_EQ(clock.Monotonic(), monotonic + absl::Hours(1));
+  EXPECT_EQ(clock.Now(), wall - absl::Seconds(2));
+  clock.Restart();
+  EXPECT_EQ(clock.Steady(), clock.Now());
 }
 
 TEST(ManualExecutorTest, RunsInOrderAndAlsoWhatIsPostedMeanwhile) {

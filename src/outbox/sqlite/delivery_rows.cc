@@ -176,7 +176,7 @@ absl::Status DeliveryTable::RecordLate(const AttemptOutcome& outcome, absl::Time
   return late_.Run();
 }
 
-absl::Status DeliveryTable::Retry(const std::string& tenant, DeliveryId id, absl::Time now,
+absl::Status DeliveryTable::Retry(const std::string& tenant, DeliveryId id, absl::Time due,
                                   Effects* effects, absl::StatusOr<Delivery>* result) {
   ASSIGN_OR_RETURN(std::optional<DeliveryRow> row, reader_.Find(id));
   if (!row || row->delivery.tenant != tenant) {
@@ -197,11 +197,11 @@ absl::Status DeliveryTable::Retry(const std::string& tenant, DeliveryId id, absl
     ++effects->counts().reopened;
     row->budget_attempts = 0;
     row->budget_start = absl::InfiniteFuture();
-    delivery.due = now;
+    delivery.due = due;
   }
   delivery.state = DeliveryState::kPending;
   // What is due already keeps its place in the queue.
-  delivery.due = std::min(delivery.due, now);
+  delivery.due = std::min(delivery.due, due);
   delivery.end_time = absl::InfiniteFuture();
   delivery.end_reason = EndReason::kNone;
   retry_.Bind(id, ToMicros(delivery.due), row->budget_attempts,
@@ -221,6 +221,7 @@ absl::Status DeliveryTable::Retry(const std::string& tenant, DeliveryId id, absl
   ASSIGN_OR_RETURN(const bool found, body_.Next());
   if (!found) return absl::DataLossError("a delivery's notification is missing from its table");
   owed.body = std::make_shared<const std::string>(body_.Bytes(0));
+  owed.retried = true;
   effects->owed().push_back(std::move(owed));
   *result = std::move(delivery);
   return absl::OkStatus();

@@ -48,7 +48,8 @@ class DeliveryTable {
   // `ended`: whether the delivery was owed, and is no longer.
   absl::Status Record(const AttemptOutcome& outcome, absl::Time now, bool* ended);
   // `result`: what Outbox::RetryDelivery answers.
-  absl::Status Retry(const std::string& tenant, DeliveryId id, absl::Time now, Effects* effects,
+  // `due`: by the steady clock.
+  absl::Status Retry(const std::string& tenant, DeliveryId id, absl::Time due, Effects* effects,
                      absl::StatusOr<Delivery>* result);
 
  private:

@@ -108,7 +108,7 @@ absl::StatusOr<int64_t> OwedSweep::EndSpent(Walk* walk, int limit, absl::Time no
     if (!row) break;
     ++looked_at;
     walk->after = {TimeFromMicros(owed_.Int(1)), DeliveryId{owed_.Int(0)}};
-    if (IsSpent(*walk, walk->after.due, NullableTime(owed_, 2), now)) {
+    if (IsSpent(*walk, walk->after.due, NullableTime(owed_, 2), now - clock_offset_)) {
       spent.push_back(walk->after.id);
     }
   }
@@ -121,7 +121,8 @@ absl::StatusOr<int64_t> OwedSweep::EndSpent(Walk* walk, int limit, absl::Time no
 }
 
 absl::StatusOr<bool> OwedSweep::MendDues(WebhookId webhook, absl::Duration max_backoff,
-                                         absl::Time now, Effects* effects) {
+                                         absl::Time wall, Effects* effects) {
+  const absl::Time now = wall - clock_offset_;
   const absl::Time latest = now + std::max(kBackoffAndJitter * max_backoff, kLongestRequest);
   std::vector<OwedDelivery> mended;
   too_late_.Bind(webhook, ToMicros(latest),

@@ -28,6 +28,9 @@ class OwedSweep {
   // One slice. Tells how many deliveries it ended.
   absl::StatusOr<int64_t> Run(absl::Time now, absl::Duration monotonic, Effects* effects);
 
+  // How far the wall clock, which all are told, is ahead of the one by which what is due is stored.
+  void SetClockOffset(absl::Duration offset) { clock_offset_ = offset; }
+
   // Of one disabled webhook, from its first delivery to its last.
   struct Walk {
     WebhookId webhook{};
@@ -59,6 +62,7 @@ class OwedSweep {
   absl::StatusOr<bool> MendDues(WebhookId webhook, absl::Duration max_backoff, absl::Time now,
                                 Effects* effects);
 
+  absl::Duration clock_offset_;
   State state_;
   State saved_;
   Statement next_webhook_;

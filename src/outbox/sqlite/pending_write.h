@@ -38,6 +38,8 @@ struct WriteContext {
   // When the transaction began, as precise as it is stored: what is told in memory is what is on
   // disk.
   absl::Time now;
+  // The same by the steady clock (base/clock.h): what becomes due now is due then.
+  absl::Time due;
   // Why nothing new may be published; OK when it may.
   absl::Status admission;
 

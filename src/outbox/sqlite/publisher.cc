@@ -87,7 +87,8 @@ absl::Status Publisher::CheckFanOut(const std::vector<NewNotification>& notifica
 }
 
 absl::Status Publisher::Publish(const NewNotification& notification, absl::Time now,
-                                Effects* effects, absl::StatusOr<Published>* result) {
+                                absl::Time due, Effects* effects,
+                                absl::StatusOr<Published>* result) {
   const Routing::Tenant* const tenant = routing_->Find(notification.tenant);
   if (tenant == nullptr) {
     *result = absl::NotFoundError(absl::StrCat("tenant '", notification.tenant,
@@ -126,24 +127,24 @@ absl::Status Publisher::Publish(const NewNotification& notification, absl::Time 
   effects->counts().deliveries += count;
   if (count > 0) {
     RETURN_IF_ERROR(
-        FanOut(*tenant, notification, NotificationId{id}, now, *first_delivery_id, effects));
+        FanOut(*tenant, notification, NotificationId{id}, due, *first_delivery_id, effects));
   }
   *result = Published{NotificationId{id}, false, static_cast<int>(count)};
   return absl::OkStatus();
 }
 
 absl::Status Publisher::FanOut(const Routing::Tenant& tenant, const NewNotification& notification,
-                               NotificationId id, absl::Time now, int64_t first_delivery_id,
+                               NotificationId id, absl::Time due, int64_t first_delivery_id,
                                Effects* effects) {
   std::vector<OwedDelivery>& owed = effects->owed();
-  const int64_t due_us = ToMicros(now);
+  const int64_t due_us = ToMicros(due);
   int64_t delivery_id = first_delivery_id;
   const auto add = [&](WebhookId webhook) {
     OwedDelivery& delivery = owed.emplace_back();
     delivery.id = DeliveryId{delivery_id++};
     delivery.webhook = webhook;
     delivery.notification = id;
-    delivery.due = now;
+    delivery.due = due;
     delivery.body = notification.body;
     insert_delivery_.Bind(delivery.id, webhook, id, due_us);
     return insert_delivery_.Run();

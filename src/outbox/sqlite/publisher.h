@@ -32,8 +32,8 @@ class Publisher {
 
   // Stores one notification and its deliveries, unless it is refused or a duplicate, which `result`
   // says. The status that is returned is the database's.
-  absl::Status Publish(const NewNotification& notification, absl::Time now, Effects* effects,
-                       absl::StatusOr<Published>* result);
+  absl::Status Publish(const NewNotification& notification, absl::Time now, absl::Time due,
+                       Effects* effects, absl::StatusOr<Published>* result);
 
   // The transaction is committed, or rolled back.
   void Commit() { committed_epochs_ = epochs_.size(); }
@@ -47,7 +47,7 @@ class Publisher {
 
  private:
   absl::Status FanOut(const Routing::Tenant& tenant, const NewNotification& notification,
-                      NotificationId id, absl::Time now, int64_t first_delivery_id,
+                      NotificationId id, absl::Time due, int64_t first_delivery_id,
                       Effects* effects);
   absl::Status AnswerTooMany(const Routing::Tenant& tenant, const NewNotification& notification,
                              size_t count, absl::StatusOr<Published>* result);

@@ -138,6 +138,8 @@ WHERE deleted_us IS NOT NULL;
 constexpr char kVersion3[] = R"sql(
 -- 1 while a write-ahead log belongs to the file.
 ALTER TABLE meta ADD COLUMN in_use INTEGER NOT NULL DEFAULT 0;
+-- How far the wall clock was set since the process began that has the file.
+ALTER TABLE meta ADD COLUMN clock_offset_us INTEGER NOT NULL DEFAULT 0;
 
 CREATE TABLE id_epoch (
   first_id INTEGER PRIMARY KEY,

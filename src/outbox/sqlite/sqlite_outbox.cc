@@ -66,8 +66,8 @@ class Publishing {
       if (context.unfinished) return absl::OkStatus();
       const NewNotification& notification = notifications_[next_];
       const size_t before = context.effects.counts().deliveries;
-      RETURN_IF_ERROR(context.session.Publish(notification, context.now, &context.effects,
-                                              &results_[next_]));
+      RETURN_IF_ERROR(context.session.Publish(notification, context.now, context.due,
+                                              &context.effects, &results_[next_]));
       context.rows += 1 + context.effects.counts().deliveries - before;
       context.bytes += kOverhead + notification.body->size();
     }
@@ -158,6 +158,7 @@ absl::StatusOr<std::unique_ptr<SqliteOutbox::Impl>> SqliteOutbox::Impl::Open(
   ASSIGN_OR_RETURN(const int64_t instance, db.Int("SELECT instance FROM meta"));
   ASSIGN_OR_RETURN(std::unique_ptr<WriteSession> session,
                    WriteSession::Create(std::move(db), options));
+  RETURN_IF_ERROR(session->PutTimesRight());
   std::vector<std::unique_ptr<ReadSession>> sessions;
   for (int i = 0; i < options.reader_threads; ++i) {
     ASSIGN_OR_RETURN(sessions.emplace_back(), ReadSession::Open(path, options.vfs));
@@ -256,7 +257,7 @@ void SqliteOutbox::RetryDelivery(std::string tenant, DeliveryId id, Done<Deliver
       std::move(of), kOverhead, std::move(done),
       [tenant = std::move(tenant), id](WriteContext& context, Result* result) {
         ++context.rows;
-        return context.session.Retry(tenant, id, context.now, &context.effects, result);
+        return context.session.Retry(tenant, id, context.due, &context.effects, result);
       });
 }
 

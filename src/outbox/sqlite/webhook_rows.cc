@@ -13,7 +13,7 @@ constexpr char kSelect[] =
     "SELECT w.id, t.name, w.name, w.url, w.enabled, w.initial_backoff_us, w.backoff_multiplier,"
     " w.max_backoff_us, w.max_age_us, w.max_attempts, w.timeout_us, w.max_concurrency,"
     " w.rate_per_second, w.rate_burst, w.delivery_order, w.validation_state, w.disabled_reason,"
-    " w.failing_since_us, w.create_us, w.update_us, w.version"
+    " w.failing_since_us, w.create_us, w.update_us, w.version, w.max_probe_interval_us"
     " FROM webhook w CROSS JOIN tenant t ON t.id = w.tenant_id";
 
 // In the order of kSelect.
@@ -41,6 +41,7 @@ Webhook ReadColumns(const Statement& row) {
   webhook.create_time = TimeFromMicros(row.Int(i++));
   webhook.update_time = TimeFromMicros(row.Int(i++));
   webhook.version = row.Int(i++);
+  webhook.retry_policy.max_probe_interval = DurationFromMicros(row.Int(i++));
   return webhook;
 }
 
@@ -184,8 +185,8 @@ absl::StatusOr<WebhookTable> WebhookTable::Create(Database& db) {
                  " initial_backoff_us, backoff_multiplier, max_backoff_us, max_age_us,"
                  " max_attempts, timeout_us, max_concurrency, rate_per_second, rate_burst,"
                  " delivery_order, validation_state, disabled_reason, failing_since_us, update_us,"
-                 " version, disabled_us)"
-                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                 " version, disabled_us, max_probe_interval_us)"
+                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
   ASSIGN_OR_RETURN(
       t.update_,
       db.Prepare("UPDATE webhook SET url = ?2, enabled = ?3, initial_backoff_us = ?4,"
@@ -194,7 +195,7 @@ absl::StatusOr<WebhookTable> WebhookTable::Create(Database& db) {
                  " rate_per_second = ?11, rate_burst = ?12, delivery_order = ?13,"
                  " validation_state = ?14, disabled_reason = ?15, failing_since_us = ?16,"
                  " update_us = ?17, version = ?18, disabled_us = CASE WHEN ?3 THEN NULL"
-                 " ELSE ifnull(disabled_us, ?19) END WHERE id = ?1"));
+                 " ELSE ifnull(disabled_us, ?19) END, max_probe_interval_us = ?20 WHERE id = ?1"));
   ASSIGN_OR_RETURN(t.bury_, db.Prepare("UPDATE webhook SET deleted_us = ?2, enabled = 0, url = '',"
                                        " disabled_reason = '', last_delivery_id = ?3"
                                        " WHERE id = ?1"));
@@ -219,7 +220,8 @@ absl::Status WebhookTable::Insert(int64_t tenant_id, absl::Time now, Webhook* w)
                ToMicros(retry.max_age), retry.max_attempts, ToMicros(w->timeout),
                w->max_concurrency, w->rate_limit.per_second, w->rate_limit.burst, w->order,
                w->validation_state, w->disabled_reason, ToNullableMicros(w->failing_since),
-               ToMicros(w->update_time), w->version, disabled_us);
+               ToMicros(w->update_time), w->version, disabled_us,
+               ToMicros(retry.max_probe_interval));
   RETURN_IF_ERROR(insert_.Run());
   w->id = WebhookId{db_->LastInsertId()};
   return WriteParts(*w);
@@ -231,7 +233,8 @@ absl::Status WebhookTable::Update(const Webhook& w, absl::Time now) {
                ToMicros(retry.max_backoff), ToMicros(retry.max_age), retry.max_attempts,
                ToMicros(w.timeout), w.max_concurrency, w.rate_limit.per_second, w.rate_limit.burst,
                w.order, w.validation_state, w.disabled_reason, ToNullableMicros(w.failing_since),
-               ToMicros(w.update_time), w.version, ToMicros(now));
+               ToMicros(w.update_time), w.version, ToMicros(now),
+               ToMicros(retry.max_probe_interval));
   RETURN_IF_ERROR(update_.Run());
   RETURN_IF_ERROR(EraseParts(w.id));
   return WriteParts(w);

@@ -17,6 +17,9 @@ constexpr int64_t kWalBytesKept = int64_t{32} << 20;
 // What one transaction looks at before a webhook is enabled again.
 constexpr int kEndSpentRows = 2048;
 
+// The wall clock was set, and not only slewed.
+constexpr absl::Duration kClockSet = absl::Seconds(1);
+
 int OnWal(void* wal_pages, sqlite3*, const char*, int pages) {
   *static_cast<int*>(wal_pages) = pages;
   return SQLITE_OK;
@@ -117,6 +120,7 @@ absl::Status WriteSession::Begin() { return begin_.Run(); }
 absl::Status WriteSession::Commit(bool may_grow) {
   RETURN_IF_ERROR(attempts_.Finish(may_grow));
   RETURN_IF_ERROR(commit_.Run());
+  stored_offset_ = offset_;
   routing_.Commit();
   publisher_.Commit();
   attempts_.Commit();
@@ -126,6 +130,8 @@ absl::Status WriteSession::Commit(bool may_grow) {
 }
 
 absl::Status WriteSession::Rollback() {
+  offset_ = stored_offset_;
+  janitor_.owed_sweep().SetClockOffset(offset_);
   routing_.Rollback();
   publisher_.Rollback();
   janitor_.Rollback();
@@ -170,11 +176,11 @@ absl::Status WriteSession::ModifyWebhook(const std::string& tenant, const std::s
       *more = *walk && !(*walk)->done;
       if (*more) return absl::OkStatus();
     }
-    RETURN_IF_ERROR(webhooks_.Update(webhook, now));
+    RETURN_IF_ERROR(webhooks_.Update(webhook, now - offset_));
   } else {
     webhook.create_time = now;
     ASSIGN_OR_RETURN(const int64_t tenant_id, TenantId(tenant));
-    RETURN_IF_ERROR(webhooks_.Insert(tenant_id, now, &webhook));
+    RETURN_IF_ERROR(webhooks_.Insert(tenant_id, now - offset_, &webhook));
   }
   Route(webhook, &routing_);
   effects->Changed(webhook);
@@ -213,7 +219,7 @@ absl::Status WriteSession::DisableWebhook(WebhookId id, int64_t version, const s
   webhook->enabled = false;
   webhook->disabled_reason = reason;
   webhook->version = versions_.Next(now);
-  RETURN_IF_ERROR(webhooks_.Update(*webhook, now));
+  RETURN_IF_ERROR(webhooks_.Update(*webhook, now - offset_));
   routing_.Remove(id);
   effects->Changed(*std::move(webhook));
   return absl::OkStatus();
@@ -257,6 +263,32 @@ absl::StatusOr<CheckpointResult> WriteSession::Checkpoint(Database::Checkpoint m
   // The next commit begins the log anew when all of it was copied and nobody reads it.
   if (!result.busy) wal_pages_ = 0;
   return result;
+}
+
+absl::Status WriteSession::NoteClock(absl::Duration offset) {
+  if (absl::AbsDuration(offset - stored_offset_) < kClockSet) return absl::OkStatus();
+  offset_ = offset;
+  janitor_.owed_sweep().SetClockOffset(offset_);
+  return db_.Exec(absl::StrCat("UPDATE meta SET clock_offset_us = ",
+                               absl::ToInt64Microseconds(offset)));
+}
+
+absl::Status WriteSession::PutTimesRight() {
+  ASSIGN_OR_RETURN(const int64_t offset, db_.Int("SELECT clock_offset_us FROM meta"));
+  if (offset == 0) return absl::OkStatus();
+  const auto add = [offset](const std::string& column) {
+    return absl::StrCat(column, " = ", column, " + ", offset);
+  };
+  const absl::Status status = db_.Exec(absl::StrCat(
+      "BEGIN IMMEDIATE;"
+      "UPDATE delivery SET ", add("due_us"), ", ", add("budget_start_us"),
+      " WHERE state = 0;"
+      "UPDATE webhook SET ", add("failing_since_us"), ", ", add("disabled_us"),
+      ";UPDATE meta SET clock_offset_us = 0;"
+      "COMMIT;"));
+  if (status.ok()) return status;
+  RETURN_IF_ERROR(db_.Rollback());
+  return absl::IsResourceExhausted(status) ? absl::OkStatus() : status;
 }
 
 absl::Status WriteSession::SetInUse(bool in_use) {

@@ -36,6 +36,10 @@ class WriteSession {
   WriteSession(const WriteSession&) = delete;
   WriteSession& operator=(const WriteSession&) = delete;
 
+  // What was stored by a clock that has been set since is put right: what is due, and how old it is.
+  // Before anything else is done. A full disk leaves it as it is.
+  absl::Status PutTimesRight();
+
   absl::Status Begin();
   // `may_grow`: there is room for new publishes, so records of attempts may take some as well.
   // After an error the transaction is still to be rolled back.
@@ -50,10 +54,11 @@ class WriteSession {
                            absl::Status* refusal) {
     return publisher_.CheckFanOut(notifications, refusal);
   }
-  absl::Status Publish(const NewNotification& notification, absl::Time now, Effects* effects,
-                       absl::StatusOr<Published>* result) {
+  // `due`: when its deliveries are, by the steady clock.
+  absl::Status Publish(const NewNotification& notification, absl::Time now, absl::Time due,
+                       Effects* effects, absl::StatusOr<Published>* result) {
     const size_t before = effects->counts().deliveries;
-    absl::Status status = publisher_.Publish(notification, now, effects, result);
+    absl::Status status = publisher_.Publish(notification, now, due, effects, result);
     const size_t stored = effects->counts().deliveries - before;
     if (status.ok() && stored > 0) CountOwed(effects->owed(), stored);
     janitor_.Stored(static_cast<int64_t>(stored));
@@ -68,13 +73,16 @@ class WriteSession {
   absl::Status DisableWebhook(WebhookId id, int64_t version, const std::string& reason,
                               absl::Time now, Effects* effects);
   absl::Status Record(const OutcomeBatch& batch, absl::Time now);
-  absl::Status Retry(const std::string& tenant, DeliveryId id, absl::Time now, Effects* effects,
+  absl::Status Retry(const std::string& tenant, DeliveryId id, absl::Time due, Effects* effects,
                      absl::StatusOr<Delivery>* result) {
     const uint64_t before = effects->counts().reopened;
-    absl::Status status = deliveries_.Retry(tenant, id, now, effects, result);
+    absl::Status status = deliveries_.Retry(tenant, id, due, effects, result);
     if (status.ok() && effects->counts().reopened > before) CountOwed(effects->owed(), 1);
     return status;
   }
+  // How far the wall clock is ahead of the steady one, by which all that is due is stored: kept for
+  // the next start.
+  absl::Status NoteClock(absl::Duration offset);
   bool MaintenanceDue(absl::Duration monotonic) const { return janitor_.Due(monotonic); }
   absl::StatusOr<Janitor::Slice> Maintain(absl::Time now, absl::Duration monotonic,
                                           Effects* effects);
@@ -133,6 +141,9 @@ class WriteSession {
   IdSequence versions_{0};
   int wal_pages_ = 0;
   int64_t page_bytes_ = 0;
+  // As it is stored; and in this transaction.
+  absl::Duration stored_offset_;
+  absl::Duration offset_;
 
   Statement begin_;
   Statement commit_;

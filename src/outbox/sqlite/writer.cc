@@ -175,7 +175,9 @@ absl::Status Writer::RunTransaction(Round* round) {
   RETURN_IF_ERROR(session_->Begin());
   // What the system says here is no caller's answer.
   RETURN_IF_ERROR(ReportSizes());
-  WriteContext context{*session_, round->effects, ToMicrosecond(clock_.Now()), Admission()};
+  WriteContext context{*session_, round->effects, ToMicrosecond(clock_.Now()),
+                       ToMicrosecond(clock_.Steady()), Admission()};
+  RETURN_IF_ERROR(session_->NoteClock(context.now - context.due));
   RETURN_IF_ERROR(RunWrites(&context, round));
   last_writes_ = round->unfinished.empty() ? round->done.size() : 0;
   last_rows_ = context.rows - round->effects.counts().deliveries;
@@ -249,6 +251,7 @@ bool Writer::MaintenanceDue() const {
 }
 
 absl::Status Writer::Maintain(absl::Time now, Effects* effects) {
+  RETURN_IF_ERROR(session_->NoteClock(now - ToMicrosecond(clock_.Steady())));
   const absl::StatusOr<Janitor::Slice> slice =
       session_->Maintain(now, clock_.Monotonic(), effects);
   if (!slice.ok()) return slice.status();

@@ -27,6 +27,7 @@
 #include "src/server/webhook_handlers.h"
 #include "src/server/webhook_tester.h"
 #include "src/server/wiring/dispatcher.h"
+#include "src/server/wiring/engine_log.h"
 #include "src/server/wiring/metrics.h"
 #include "src/server/wiring/pump.h"
 
@@ -145,6 +146,7 @@ struct App::Impl {
       : config(given),
         notify(std::move(to_notify)),
         disabled_limiter(SystemClock(), kDisabledLoggedPerSecond),
+        engine_log(SystemClock()),
         dispatcher(config.max_queue_bytes,
                    [this](const Webhook& webhook) { LogDisabled(webhook); }),
         services(SystemClock(), std::max<size_t>(2 * config.max_queue_bytes, kMinInFlightBytes)) {}
@@ -163,6 +165,7 @@ struct App::Impl {
   // In the order of their making. What is below uses what is above: but the outbox's last answers
   // go to the pumps, so Stop ends the outbox first.
   LogLimiter disabled_limiter;
+  EngineLog engine_log;
   SecureRandom random;
   std::vector<Cidr> networks;
   std::unique_ptr<AddressPolicy> policy;
@@ -221,6 +224,7 @@ std::optional<Failure> App::Impl::MakePumps() {
   EngineOptions options;
   options.version = kVersion;
   options.record_linger = kRecordLinger;
+  options.listener = &engine_log;
   const auto count = static_cast<size_t>(config.pump_threads);
   options.max_queued_bytes =
       std::max<size_t>(config.max_queue_bytes / count, config.max_notification_bytes);
@@ -271,6 +275,8 @@ std::optional<Failure> App::Impl::LoadWebhooks() {
 
 void App::Impl::OpenServices() {
   webhooks = std::make_unique<WebhookHandlers>(*outbox, *tester, SystemClock(), random);
+  webhooks->SetOnValid(
+      [this](WebhookId id, int64_t version) { dispatcher.OnValidated(id, version); });
   notifications = std::make_unique<NotificationHandlers>(
       *outbox, static_cast<size_t>(config.max_notification_bytes));
   deliveries = std::make_unique<DeliveryHandlers>(*outbox);

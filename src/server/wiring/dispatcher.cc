@@ -78,6 +78,13 @@ void Dispatcher::OnOwed(std::vector<OwedDelivery> deliveries) {
     if (before > 0 && before + bytes > max_bytes_) {
       target.bytes_on_the_way.fetch_sub(bytes, std::memory_order_relaxed);
       LeaveOnDisk(target, parts[i]);
+      // That a caller wants one now is not on disk.
+      std::erase_if(parts[i], [](const OwedDelivery& delivery) { return !delivery.retried; });
+      if (!parts[i].empty()) {
+        target.executor->Post([engine = target.engine, part = std::move(parts[i])]() mutable {
+          engine->OnOwed(std::move(part));
+        });
+      }
       continue;
     }
     target.executor->Post([&target, bytes, part = std::move(parts[i])]() mutable {
@@ -126,6 +133,12 @@ void Dispatcher::OnWebhookChanged(const Webhook& webhook) {
   Target& target = *targets_[IndexOf(webhook.id)];
   target.executor->Post(
       [engine = target.engine, webhook] { engine->OnWebhook(webhook, /*owed=*/false); });
+}
+
+void Dispatcher::OnValidated(WebhookId id, int64_t version) {
+  Target& target = *targets_[IndexOf(id)];
+  target.executor->Post(
+      [engine = target.engine, id, version] { engine->OnValidated(id, version); });
 }
 
 void Dispatcher::OnWebhookDeleted(WebhookId id) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -40,6 +41,10 @@ class Dispatcher final : public OutboxListener {
   void SetLanes(const std::vector<Lane>& lanes);
   // Hands over the webhooks as they are at the start. May run beside the listener's methods.
   void Start(const std::vector<StartingWebhook>& webhooks);
+
+  // A test request of this version of the webhook was answered as it should be: see the engine's
+  // method of that name. On any thread, once the lanes are set.
+  void OnValidated(WebhookId id, int64_t version);
 
   void OnOwed(std::vector<OwedDelivery> deliveries) override;
   void OnWebhookChanged(const Webhook& webhook) override;

@@ -82,7 +82,7 @@ void Pump::Stepper::OnTurn() {
 
 absl::Duration Pump::Stepper::Deadline() const {
   if (next_ == absl::InfiniteFuture()) return absl::InfiniteDuration();
-  return pump_.clock_.Monotonic() + (next_ - pump_.clock_.Now());
+  return pump_.clock_.Monotonic() + (next_ - pump_.clock_.Steady());
 }
 
 }  // namespace postrider

@@ -38,6 +38,10 @@ void Engine::OnWebhook(const Webhook& webhook, bool owed) { impl_->OnWebhook(web
 void Engine::OnWebhookDeleted(WebhookId id) { impl_->OnWebhookDeleted(id); }
 void Engine::OnOwed(std::vector<OwedDelivery> deliveries) { impl_->OnOwed(std::move(deliveries)); }
 void Engine::OnValidated(WebhookId id, int64_t version) { impl_->OnValidated(id, version); }
+Health Engine::HealthOf(WebhookId id) const { return impl_->HealthOf(id); }
+std::optional<Hold> Engine::HoldOf(const PendingDelivery& pending) const {
+  return impl_->HoldOf(pending);
+}
 absl::Time Engine::Step() { return impl_->Step(); }
 void Engine::BeginDrain() { impl_->BeginDrain(); }
 bool Engine::idle() const { return impl_->idle(); }
@@ -88,11 +92,22 @@ WebhookState* Engine::Impl::FindWebhook(WebhookId id) {
   return last_found_ = it->second.get();
 }
 
+TenantState& Engine::Impl::TenantOf(const Webhook& webhook) {
+  std::unique_ptr<TenantState>& tenant = tenants_[webhook.tenant];
+  if (tenant == nullptr) {
+    tenant = std::make_unique<TenantState>();
+    tenant->name = webhook.tenant;
+  }
+  return *tenant;
+}
+
 void Engine::Impl::OnWebhook(const Webhook& webhook, bool owed) {
   ReadClocks();
   auto& slot = webhooks_[webhook.id];
   if (slot == nullptr) {
     slot = std::make_unique<WebhookState>(webhook, owed, options_.failures_to_probe);
+    slot->tenant = &TenantOf(webhook);
+    ++slot->tenant->webhooks;
     if (webhook.failing_since != absl::InfiniteFuture()) StartFailing(*slot, webhook);
   } else if (slot->deleted) {
     return;
@@ -177,7 +192,9 @@ void Engine::Impl::Reap(WebhookState& webhook) {
       webhook.disable_asked || webhook.runs) {
     return;  // whatever ends next puts it in the run list again
   }
+  TenantState& tenant = *webhook.tenant;
   webhooks_.erase(webhook.id);
+  if (--tenant.webhooks == 0) tenants_.erase(tenant.name);
 }
 
 void Engine::Impl::OnOwed(std::vector<OwedDelivery> deliveries) {
@@ -236,11 +253,15 @@ void Engine::Impl::Add(WebhookState& webhook, OwedDelivery& delivery) {
 
 absl::Time Engine::Impl::Step() {
   ReadClocks();
+  JudgeFailures();
   recorder_.Flush(now_.mono);
   RunTimers();
   UnstallProbes();
-  for (int left = kEnoughSends; left > 0 && !run_.empty() && MaySend();) {
-    left -= std::max(Run(run_.Pop()), 1);
+  const auto may = [this](const TenantState& tenant) { return MaySendFor(tenant); };
+  for (int left = kEnoughSends; left > 0 && MaySend();) {
+    WebhookState* const webhook = run_.Pop(may);
+    if (webhook == nullptr) break;
+    left -= std::max(Run(*webhook), 1);
   }
   if (!draining_ && !recorder_.stopped()) pager_.Serve();
   ReportGauges();
@@ -268,7 +289,8 @@ void Engine::Impl::UnstallProbes() {
 }
 
 absl::Time Engine::Impl::NextStep() {
-  if (!run_.empty() && MaySend()) return now_.steady;
+  const auto may = [this](const TenantState& tenant) { return MaySendFor(tenant); };
+  if (!unjudged_.empty() || (MaySend() && run_.Any(may))) return now_.steady;
   absl::Time next = absl::InfiniteFuture();
   if (due_timers_.next() != TimerSlot::kNever) {
     next = std::min(absl::FromUnixMicros(due_timers_.next()), now_.steady + kMaxSleep);

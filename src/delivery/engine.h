@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,7 @@
 #include "src/base/executor.h"
 #include "src/base/metrics.h"
 #include "src/base/random.h"
+#include "src/delivery/hold.h"
 #include "src/http/transport.h"
 #include "src/outbox/outbox.h"
 
@@ -99,6 +101,12 @@ class Engine {
   // A test request was answered as it should be; it was made with this version of the webhook. If
   // the webhook is failing, a delivery is tried at once.
   void OnValidated(WebhookId id, int64_t version);
+
+  // How the webhook's receiver does; DISABLED for one that is not known.
+  Health HealthOf(WebhookId id) const;
+  // Why the delivery is not being sent; nothing when it is, or is about to be. Cheap: it looks at
+  // what is in memory of its webhook.
+  std::optional<Hold> HoldOf(const PendingDelivery& pending) const;
 
   // Starts what is due and can start, and hands the outcomes of what has ended to the outbox.
   // Returns when it wants to be called again, by the steady clock (base/clock.h); InfiniteFuture

@@ -18,9 +18,6 @@ constexpr absl::Duration kShortLead = absl::Seconds(1);
 constexpr absl::Duration kLongHold = absl::Seconds(2);
 // What a webhook that is probed holds: one to send, and a few so that not every probe is a read.
 constexpr size_t kProbeCapacity = 4;
-// One webhook gets at most this part of the free slots, so that some are left for the next one
-// however many black holes there are.
-constexpr size_t kSlotShare = 8;
 // At most so many are sent to a webhook before it is the next one's turn: what is recorded together
 // then lies together in the outbox, and costs it a fifth of the pages.
 constexpr int kMaxSendsPerRun = 8;
@@ -28,8 +25,16 @@ constexpr int kMaxSendsPerRun = 8;
 constexpr size_t kMaxRequestBuilders = 4096;
 constexpr absl::Duration kReadAgain = absl::Seconds(1);
 constexpr absl::Duration kDisableAgain = absl::Seconds(1);
+// What a step does for attempts that failed, so that those that did not are not kept waiting.
+constexpr int kFailuresPerStep = 32;
+constexpr absl::Duration kTimeForFailures = absl::Milliseconds(1);
 // After the process was out of sockets.
 constexpr absl::Duration kSendAgain = absl::Seconds(1);
+
+bool AnsweredWell(const TransferResult& result) {
+  return result.error == TransferError::kNone && result.http_status >= 200 &&
+         result.http_status < 300;
+}
 
 }  // namespace
 
@@ -109,7 +114,7 @@ int Engine::Impl::Run(WebhookState& webhook) {
   const int limit = std::min(kMaxSendsPerRun, 2 * std::exchange(webhook.answered, 0) + 1);
   int sent = 0;
   bool more = true;
-  while (more && sent < limit && MaySend()) {
+  while (more && sent < limit && MaySend() && MaySendFor(*webhook.tenant)) {
     more = webhook.open() && TrySend(webhook);
     if (more) ++sent;
   }
@@ -136,7 +141,11 @@ bool Engine::Impl::TrySend(WebhookState& webhook) {
 
 Item* Engine::Impl::NextToSend(WebhookState& webhook) {
   const WebhookQueue& queue = webhook.queue;
-  if (queue.queued() == 0 || webhook.held_until() > now_.mono) return nullptr;
+  if (queue.queued() == 0) {
+    if (queue.complete()) webhook.recovered_at = absl::InfiniteFuture();
+    return nullptr;
+  }
+  if (webhook.held_until() > now_.mono) return nullptr;
   if (webhook.ordered()) {
     // Not before the one before it is recorded: or it would be sent again, after this one, if the
     // process ended here.
@@ -144,8 +153,7 @@ Item* Engine::Impl::NextToSend(WebhookState& webhook) {
     Item* const head = queue.FindFirstPublished();
     return MayGo(webhook, *head) ? head : nullptr;
   }
-  const auto free = static_cast<int>(std::min<size_t>(FreeSlots() / kSlotShare, 1 << 20));
-  if (webhook.in_flight >= std::min(webhook.window.limit(), std::max(free, 1))) return nullptr;
+  if (webhook.in_flight >= std::min(webhook.window.limit(), SlotsFor(webhook))) return nullptr;
   Item* const first = queue.front();
   if (MayGo(webhook, *first)) return first;
   return webhook.catching_up() ? NextToCatchUp(webhook) : nullptr;
@@ -189,8 +197,7 @@ void Engine::Impl::Send(WebhookState& webhook, Item* item) {
   if (item->early && webhook.catching_up()) webhook.caught_up = item->key;
   ++webhook.in_flight;
   ++in_flight_;
-  ++unrecorded_;
-  if (item->probe) ++probes_;
+  TakeSlotOf(*item);
   const OwedDelivery& delivery = item->delivery;
   transport_.Send(RequestsOf(webhook).Build(outbox_.ids().Format(delivery.notification), now_.wall,
                                             delivery.body),
@@ -251,33 +258,59 @@ void Engine::Impl::Arm(WebhookState& webhook) {
 
 // ---- What comes back
 
-void Engine::Impl::FreeSlotOf(const Item& item) {
-  --unrecorded_;
-  if (item.probe) --probes_;
+void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
+  if (result.error == TransferError::kCancelled || result.error == TransferError::kNoResources) {
+    OnNotMade(item, result.error);
+    return;
+  }
+  // What came to a webhook one after the other is judged so.
+  if (AnsweredWell(result) && item->webhook->unjudged == 0) {
+    EndAttempt(item, std::move(result));
+  } else {
+    ++item->webhook->unjudged;
+    unjudged_.emplace_back(item, std::move(result));
+  }
 }
 
-void Engine::Impl::OnTransfer(Item* item, TransferResult result) {
+void Engine::Impl::OnNotMade(Item* item, TransferError error) {
+  // Not an attempt: it is owed as before, and nobody is blamed.
   WebhookState& webhook = *item->webhook;
+  --webhook.in_flight;
+  --in_flight_;
+  FreeSlotOf(*item);
+  run_.Push(webhook);
+  item->start = absl::InfinitePast();
+  if (error == TransferError::kNoResources) {
+    metrics_.attempts_postponed.Add();
+    ReadClocks();
+    webhook.resources_until = now_.mono + kSendAgain;
+  }
+  if (item->early && webhook.catching_up()) {
+    webhook.caught_up = std::min(webhook.caught_up, item->key.Below());
+  }
+  Return(item, item->key);
+}
+
+void Engine::Impl::JudgeFailures() {
+  const absl::Duration until = now_.mono + kTimeForFailures;
+  for (int left = kFailuresPerStep; left > 0 && !unjudged_.empty() && now_.mono < until; --left) {
+    auto [item, result] = std::move(unjudged_.front());
+    unjudged_.pop_front();
+    --item->webhook->unjudged;
+    EndAttempt(item, std::move(result));
+    ReadClocks();
+  }
+}
+
+void Engine::Impl::EndAttempt(Item* item, TransferResult result) {
+  WebhookState& webhook = *item->webhook;
+  const bool answered_well = AnsweredWell(result);
   --webhook.in_flight;
   // A time-out is no sign that there is room for more.
   if (result.http_status != 0) ++webhook.answered;
   --in_flight_;
   run_.Push(webhook);
-  if (result.error == TransferError::kCancelled || result.error == TransferError::kNoResources) {
-    // Not an attempt: it is owed as before.
-    FreeSlotOf(*item);
-    if (result.error == TransferError::kNoResources) {
-      metrics_.attempts_postponed.Add();
-      ReadClocks();
-      webhook.resources_until = now_.mono + kSendAgain;
-    }
-    Return(item, item->key);
-    return;
-  }
   metrics_.attempt_latency.Observe(absl::ToDoubleSeconds(result.latency));
-  const bool answered_well = result.error == TransferError::kNone && result.http_status < 300;
-  // The time counts for failures only.
-  if (!answered_well) ReadClocks();
   const MadeAttempt made = {item->delivery, *item->sent, item->start, item->early,
                             WaitOf(webhook, *item)};
   Verdict verdict = Judge(*webhook.config, made, now_, std::move(result),

@@ -4,13 +4,16 @@
 #include <cstddef>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "src/delivery/attempt.h"
 #include "src/delivery/engine.h"
+#include "src/delivery/hold.h"
 #include "src/delivery/pager.h"
 #include "src/delivery/queue_memory.h"
 #include "src/delivery/recorder.h"
@@ -39,6 +42,8 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   void OnWebhookDeleted(WebhookId id);
   void OnOwed(std::vector<OwedDelivery> deliveries);
   void OnValidated(WebhookId id, int64_t version);
+  Health HealthOf(WebhookId id) const;
+  std::optional<Hold> HoldOf(const PendingDelivery& pending) const;
   absl::Time Step();
   void BeginDrain() {
     draining_ = true;
@@ -80,6 +85,10 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   RequestBuilder& RequestsOf(WebhookState& webhook);
   void Arm(WebhookState& webhook);
   void OnTransfer(Item* item, TransferResult result);
+  void OnNotMade(Item* item, TransferError error);
+  // Some of what waits: a step takes a bounded time for it.
+  void JudgeFailures();
+  void EndAttempt(Item* item, TransferResult result);
   // What the attempt says of the receiver that is configured now.
   void OnSuccess(WebhookState& webhook);
   void OnFailure(WebhookState& webhook, const Item& item, const Verdict& verdict);
@@ -106,9 +115,30 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   // Half of the slots are left to the webhooks that work.
   size_t MaxProbes() const { return std::max<size_t>(options_.max_unrecorded / 2, 1); }
   void FreeSlotOf(const Item& item);
+  TenantState& TenantOf(const Webhook& webhook);
+
+  // ---- engine_hold.cc: what is told of it
+
+  Moment Now() const;
+  static absl::Time WallOf(const Moment& now, absl::Duration mono);
+  const WebhookState* Known(WebhookId id) const;
+  std::optional<Hold> ProbeHold(const WebhookState& webhook, const Item* item,
+                                const Moment& now) const;
+  std::optional<Hold> OrderHold(const WebhookState& webhook, const PendingDelivery& pending,
+                                const Moment& now) const;
+  std::optional<Hold> ShareHold(const WebhookState& webhook, const Moment& now) const;
+
   bool MaySend() const {
     return !draining_ && recorder_.CanSend() && unrecorded_ < options_.max_unrecorded;
   }
+  // How many more slots the tenant may take: up to an equal share of nearly all, and beyond it while
+  // a part is free. So one that is alone gets nearly all, and there is something for the next one.
+  size_t RoomOf(const TenantState& tenant) const;
+  bool MaySendFor(const TenantState& tenant) const { return RoomOf(tenant) > 0; }
+  size_t ShareOfTenant() const;
+  void TakeSlotOf(const Item& item);
+  // How many of them the webhook may hold now.
+  int SlotsFor(const WebhookState& webhook) const;
 
   size_t RowsWanted(const WebhookState& webhook) override;
   bool IsStarving(const WebhookState& webhook) override;
@@ -134,19 +164,26 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   QueueMemory memory_;
   Pager pager_;
   Recorder recorder_;
-  RunList run_;
+  // By name.
+  absl::flat_hash_map<std::string, std::unique_ptr<TenantState>> tenants_;
+  FairRunList run_;
   // Probes that wait since as many as may be are under way.
   RunList stalled_;
   TimerHeap<WebhookState, &WebhookState::due_timer> due_timers_;    // microseconds since 1970
   TimerHeap<WebhookState, &WebhookState::mono_timer> mono_timers_;  // nanoseconds
   // Webhooks that have a RequestBuilder, the oldest first.
   std::deque<WebhookId> with_requests_;
+  // What failed and is not judged yet, since masking what a receiver echoes takes time; and what
+  // succeeded behind it, at the same webhook.
+  std::deque<std::pair<Item*, TransferResult>> unjudged_;
   // Under way.
   size_t in_flight_ = 0;
   // Under way, or not recorded yet: all that are busy.
   size_t unrecorded_ = 0;
   // Those of them that are probes.
   size_t probes_ = 0;
+  // Tenants that have any of them.
+  size_t active_tenants_ = 0;
   bool draining_ = false;
   // What the gauges were last told.
   int64_t told_queued_ = 0;

@@ -18,6 +18,8 @@
 
 namespace postrider {
 
+struct TenantState;
+
 // All that the engine keeps of one webhook. With nothing owed it costs its configuration and a few
 // hundred bytes. Owned by the engine; pointers to it stand in lists and in what is under way, so it
 // lives until it is in none of them, even when the webhook is deleted.
@@ -37,6 +39,8 @@ struct WebhookState {
   bool failing() const { return failing_since != absl::InfiniteFuture(); }
 
   const WebhookId id;
+  // Set with the first configuration.
+  TenantState* tenant = nullptr;
   // Shared with the attempts that were made with it.
   std::shared_ptr<const Webhook> config;
   // Made when it is first needed, and given up when many others were needed since.
@@ -48,6 +52,8 @@ struct WebhookState {
   Limiter limiter;
   // Attempts under way; queue.busy() counts those as well whose outcome is being recorded.
   int in_flight = 0;
+  // Those of them that have ended and are not judged yet.
+  int unjudged = 0;
   // Attempts that were answered, well or badly, since its last turn.
   int answered = 0;
   // Steady.
@@ -93,7 +99,7 @@ struct WebhookState {
   TimerSlot mono_timer;
 };
 
-// Webhooks that want to be looked at, first come, first served. O(1), no allocation.
+// Webhooks in a list, first come, first served. O(1), no allocation.
 class RunList {
  public:
   bool empty() const { return first_ == nullptr; }
@@ -118,6 +124,70 @@ class RunList {
  private:
   WebhookState* first_ = nullptr;
   WebhookState* last_ = nullptr;
+};
+
+// What the webhooks of one tenant take together. Lives while it has any.
+struct TenantState {
+  std::string name;
+  size_t webhooks = 0;
+  // Attempts that are under way, or not recorded yet.
+  size_t used = 0;
+  // Those of its webhooks that want to be looked at, and its place in FairRunList.
+  RunList run;
+  bool listed = false;
+  TenantState* next = nullptr;
+};
+
+// Webhooks that want to be looked at, a tenant at a time, first come, first served among those of a
+// tenant: so many webhooks of one tenant cost another one a turn, not a turn each. O(1), but for
+// tenants that may not go; no allocation.
+class FairRunList {
+ public:
+  // Does nothing when it is in a list already.
+  void Push(WebhookState& webhook) {
+    if (webhook.runs) return;
+    webhook.tenant->run.Push(webhook);
+    if (!webhook.tenant->listed) Append(*webhook.tenant);
+  }
+
+  // The next one, of a tenant that `may` go now; null without one.
+  template <typename May>
+  WebhookState* Pop(May may) {
+    for (const TenantState* const last = last_; first_ != nullptr;) {
+      TenantState& tenant = *first_;
+      first_ = tenant.next;
+      tenant.listed = false;
+      if (!may(tenant)) {
+        Append(tenant);
+        if (&tenant == last) break;
+        continue;
+      }
+      WebhookState& webhook = tenant.run.Pop();
+      if (!tenant.run.empty()) Append(tenant);
+      return &webhook;
+    }
+    return nullptr;
+  }
+
+  // Whether there is one of a tenant that `may` go now.
+  template <typename May>
+  bool Any(May may) const {
+    for (const TenantState* tenant = first_; tenant != nullptr; tenant = tenant->next) {
+      if (may(*tenant)) return true;
+    }
+    return false;
+  }
+
+ private:
+  void Append(TenantState& tenant) {
+    tenant.listed = true;
+    tenant.next = nullptr;
+    (first_ == nullptr ? first_ : last_->next) = &tenant;
+    last_ = &tenant;
+  }
+
+  TenantState* first_ = nullptr;
+  TenantState* last_ = nullptr;
 };
 
 }  // namespace postrider

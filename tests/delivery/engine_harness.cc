@@ -100,7 +100,7 @@ Webhook EngineHarness::Configure(const std::string& name, std::function<void(Web
     if (change) change(webhook);
     return webhook;
   };
-  Webhook stored = *store.ModifyWebhook("default", name, modify, clock.Now(), nullptr);
+  Webhook stored = *store.ModifyWebhook(tenant, name, modify, clock.Now(), nullptr);
   if (stored.url.empty()) {
     // The number of the webhook, by which a request is recognised.
     Outbox::Modify set_url =
@@ -108,7 +108,7 @@ Webhook EngineHarness::Configure(const std::string& name, std::function<void(Web
       old->url = absl::StrCat("http://receiver/", static_cast<int64_t>(old->id));
       return old;
     };
-    stored = *store.ModifyWebhook("default", name, set_url, clock.Now(), nullptr);
+    stored = *store.ModifyWebhook(tenant, name, set_url, clock.Now(), nullptr);
   }
   OnWebhookChanged(stored);
   return stored;
@@ -118,14 +118,14 @@ void EngineHarness::Delete(const std::string& name) {
   Outbox::Modify modify = [](std::optional<Webhook>) -> absl::StatusOr<std::optional<Webhook>> {
     return std::nullopt;
   };
-  ASSERT_TRUE(store.ModifyWebhook("default", name, modify, clock.Now(), this).ok());
+  ASSERT_TRUE(store.ModifyWebhook(tenant, name, modify, clock.Now(), this).ok());
   store.SweepOwed(clock.Steady());
 }
 
 std::vector<NotificationId> EngineHarness::Publish(int count, size_t body_bytes) {
   std::vector<NewNotification> notifications(count);
   for (NewNotification& n : notifications) {
-    n.tenant = "default";
+    n.tenant = tenant;
     n.type = "T";
     n.body = std::make_shared<const std::string>(body_bytes, 'x');
   }

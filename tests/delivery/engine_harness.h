@@ -71,6 +71,9 @@ class EngineHarness final : public OutboxListener, public EngineListener {
   // on disk: what the dispatcher does when too much is on the way.
   std::function<bool()> leave_on_disk;
 
+  // Whose the webhooks and notifications of the commands are.
+  std::string tenant = "default";
+
   FakeClock clock;
   MemoryStore store;
   EngineOptions options;

@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -135,6 +136,11 @@ class World {
         break;
       case 29:
         if (OneIn(3)) Reconfigure();
+        if (OneIn(3)) {
+          const Webhook webhook = h_.Stored(Any(names_));
+          h_.engine->OnValidated(webhook.id, webhook.version);
+        }
+        CheckHolds(h_.Stored(Any(names_)).id);
         break;
       case 30:
         if (OneIn(4)) Crash();
@@ -268,6 +274,21 @@ class World {
       }
     }
     CheckRate(id, webhook.rate_limit);
+  }
+
+  // What is told of what is owed, against what the world knows.
+  void CheckHolds(WebhookId id) {
+    const Health health = h_.engine->HealthOf(id);
+    for (const OwedDelivery& owed : h_.Pending(id)) {
+      const std::optional<Hold> hold = h_.engine->HoldOf({id, owed.id, owed.due});
+      if (in_flight_.contains({id, owed.notification})) {
+        ASSERT_FALSE(hold.has_value()) << "it is under way: " << hold->detail;
+      }
+      if (!hold.has_value()) continue;
+      ASSERT_EQ(hold->reason == HoldReason::kDisabled, health.state == HealthState::kDisabled);
+      ASSERT_FALSE(hold->detail.empty());
+      ASSERT_GT(hold->until, h_.clock.Now() - absl::Seconds(1)) << hold->detail;
+    }
   }
 
   void CheckRate(WebhookId id, const RateLimit& limit) {

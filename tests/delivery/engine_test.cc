@@ -77,8 +77,8 @@ TEST(EngineTest, WebhooksTakeTurns) {
   for (const char* name : {"a", "b", "c"}) ids.push_back(h.Configure(name).id);
   h.Publish(100);
   h.Settle();
-  EXPECT_EQ(h.transport->pending_count(), 3) << "a part of the free slots each";
-  for (const WebhookId id : ids) EXPECT_EQ(h.in_flight(id), 1);
+  EXPECT_GE(h.transport->pending_count(), 9u);
+  for (const WebhookId id : ids) EXPECT_GE(h.in_flight(id), 3u);
 }
 
 TEST(EngineTest, AReceiverThatAnswersIsSentAFewInARow) {
@@ -137,10 +137,12 @@ TEST(EngineTest, TheCapOfUnrecordedOutcomesIsHard) {
     h.transport->SucceedAll();
   }
   h.Settle();
-  EXPECT_EQ(h.transport->sent(), 40) << "nothing more until something is on disk";
+  const size_t sent = h.transport->sent();
+  EXPECT_GE(sent, 36u) << "nearly all: the rest is for another tenant";
+  EXPECT_LE(sent, 40u) << "nothing more until something is on disk";
   h.outbox->HoldCommits(false);
   h.Settle();
-  EXPECT_GT(h.transport->sent(), 40);
+  EXPECT_GT(h.transport->sent(), sent);
 }
 
 TEST(EngineTest, TheRateLimitIsHardFromEndToEnd) {
@@ -983,6 +985,136 @@ TEST(IsolationTest, BlackHolesLeaveSlotsToTheOthers) {
     }
   }
   for (const WebhookId id : good) EXPECT_EQ(h.Pending(id).size(), 0);
+}
+
+TEST(IsolationTest, ATenantThatIsAloneMayUseNearlyAllSlots) {
+  EngineOptions options;
+  options.max_unrecorded = 1000;
+  EngineHarness h(options);
+  for (int i = 0; i < 100; ++i) h.Configure(absl::StrCat("hole", i));
+  h.Publish(20);
+  h.Settle();
+  EXPECT_GE(h.transport->pending_count(), 900u);
+  EXPECT_LT(h.transport->pending_count(), 1000u);
+}
+
+TEST(IsolationTest, ManyHangingWebhooksOfOneTenantDoNotStarveAnother) {
+  EngineOptions options;
+  options.max_unrecorded = 512;
+  EngineHarness h(options);
+  h.tenant = "many";
+  for (int i = 0; i < 300; ++i) {
+    h.Configure(absl::StrCat("hole", i), [](Webhook& w) { w.max_concurrency = 64; });
+  }
+  h.Publish(20);
+  h.Settle();
+  const size_t hanging = h.transport->pending_count();
+  EXPECT_GE(hanging, 450u);
+  h.tenant = "one";
+  const WebhookId good = h.Configure("good").id;
+  // All that it wants, as long as it answers.
+  for (int i = 0; i < 100; ++i) {
+    h.Publish(1);
+    h.Settle();
+    ASSERT_EQ(h.in_flight(good), 1u) << i;
+    h.transport->Succeed(h.transport->Pending().back());
+    h.Settle();
+  }
+  // When it wants as many it gets its share, as soon as there is something to share.
+  h.Publish(3000);
+  h.Configure("good", [](Webhook& w) { w.max_concurrency = 1024; });
+  for (int i = 0; i < 1500; ++i) {
+    h.Settle();
+    const size_t first = h.transport->Pending()[0];
+    if (h.WebhookOf(first) == good) break;
+    h.transport->Succeed(first);
+  }
+  EXPECT_GE(h.in_flight(good), 100u);
+}
+
+TEST(IsolationTest, ManyWebhooksOfOneTenantTakeOneTurnInTwo) {
+  EngineHarness h;
+  h.tenant = "many";
+  for (int i = 0; i < 300; ++i) h.Configure(absl::StrCat("w", i));
+  h.home->RunAll();
+  h.Publish(16);
+  h.tenant = "one";
+  const WebhookId good = h.Configure("good").id;
+  h.Publish(4);
+  h.home->RunAll();
+  h.Step();
+  EXPECT_EQ(h.in_flight(good), 4u) << "in the first step";
+  EXPECT_LT(h.transport->pending_count(), 40u);
+}
+
+TEST(IsolationTest, ManyFailuresDoNotHoldUpASuccess) {
+  EngineHarness h;
+  h.tenant = "many";
+  for (int i = 0; i < 300; ++i) h.Configure(absl::StrCat("w", i));
+  h.Publish(4);
+  h.Settle();
+  ASSERT_EQ(h.transport->pending_count(), 1200u);
+  h.tenant = "one";
+  const WebhookId good = h.Configure("good", [](Webhook& w) { w.max_concurrency = 1; }).id;
+  h.Publish(2);
+  h.Settle();
+  ASSERT_EQ(h.in_flight(good), 1u);
+  for (const size_t i : h.transport->Pending()) {
+    if (h.WebhookOf(i) == good) {
+      h.transport->Succeed(i);
+    } else {
+      h.transport->Answer(i, Status(500));
+    }
+  }
+  h.Step();
+  EXPECT_EQ(h.metrics.attempts_succeeded.value(), 1u);
+  EXPECT_LE(h.metrics.attempts_failed.value(), 32u) << "a step does not take all of them";
+  EXPECT_EQ(h.in_flight(good), 1u) << "the next one is under way";
+  h.Settle();
+  EXPECT_EQ(h.metrics.attempts_failed.value(), 1200u);
+}
+
+TEST(IsolationTest, WantOfSocketsIsChargedToNoOrderedWebhookAndNoProbe) {
+  EngineOptions options;
+  options.failures_to_probe = 2;
+  EngineHarness h(options);
+  const WebhookId ordered =
+      h.Configure("ordered", [](Webhook& w) { w.order = DeliveryOrder::kOrdered; }).id;
+  const WebhookId probed = h.Configure("probed").id;
+  const std::vector<NotificationId> ids = h.Publish(3);
+  h.Settle();
+  for (const size_t i : h.transport->Pending()) {
+    if (h.WebhookOf(i) == probed) h.transport->Answer(i, Status(500));
+  }
+  h.Settle();
+  const absl::Time since = h.Stored("probed").failing_since;
+  const auto budgets = [&] {
+    std::vector<int> all;
+    for (const WebhookId id : {ordered, probed}) {
+      for (const OwedDelivery& owed : h.Pending(id)) all.push_back(owed.attempts);
+    }
+    return all;
+  };
+  const std::vector<int> before = budgets();
+  for (int i = 0; i < 30; ++i) {
+    h.Advance(absl::Seconds(1));
+    for (const size_t j : h.transport->Pending()) {
+      h.transport->Fail(j, TransferError::kNoResources);
+    }
+    h.Settle();
+  }
+  EXPECT_GE(h.metrics.attempts_postponed.value(), 50u);
+  EXPECT_EQ(budgets(), before);
+  EXPECT_EQ(h.Stored("ordered").failing_since, absl::InfiniteFuture());
+  EXPECT_EQ(h.Stored("probed").failing_since, since);
+  EXPECT_EQ(h.metrics.probing_webhooks.value(), 1);
+  h.Advance(absl::Seconds(2));
+  ASSERT_EQ(h.transport->pending_count(), 2u) << "at once when there are sockets again";
+  for (const size_t i : h.transport->Pending()) {
+    if (h.WebhookOf(i) == ordered) {
+      EXPECT_EQ(h.NotificationOf(i), ids[0]);
+    }
+  }
 }
 
 TEST(IsolationTest, ProbesOfManyDeadWebhooksLeaveHalfOfTheSlots) {

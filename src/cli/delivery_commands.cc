@@ -33,12 +33,32 @@ std::string LastOutcome(const v1::Delivery& delivery) {
   return "-";
 }
 
+// As in `probing until 2026-01-25T14:04:10Z`.
+std::string HoldPhrase(const v1::Hold& hold) {
+  constexpr std::string_view kPrefix = "HOLD_REASON_";
+  const std::string name = v1::HoldReason_Name(hold.reason());
+  // A newer server may know one that we do not.
+  std::string text = name.size() > kPrefix.size() ? absl::AsciiStrToLower(name.substr(kPrefix.size()))
+                                                  : "for another reason";
+  if (hold.has_until_time()) {
+    absl::StrAppend(&text, " until ", TimePhrase(true, hold.until_time()));
+  }
+  return text;
+}
+
+std::string LastColumn(const v1::Delivery& delivery) {
+  const std::string outcome = LastOutcome(delivery);
+  if (!delivery.has_hold()) return outcome;
+  const std::string held = absl::StrCat("held back: ", HoldPhrase(delivery.hold()));
+  return outcome == "-" ? held : absl::StrCat(held, "; ", outcome);
+}
+
 std::string Row(const v1::Delivery& delivery) {
   return absl::StrFormat("%-28s %-10s %-20s %-20s %8d  %-25s %s\n", delivery.delivery_id(),
                          StateText(delivery.state()), delivery.webhook_name(),
                          delivery.notification_type(), delivery.attempt_count(),
                          TimePhrase(delivery.has_create_time(), delivery.create_time()),
-                         LastOutcome(delivery));
+                         LastColumn(delivery));
 }
 
 std::string Describe(const v1::Delivery& delivery) {
@@ -55,6 +75,12 @@ std::string Describe(const v1::Delivery& delivery) {
   line("created", TimePhrase(delivery.has_create_time(), delivery.create_time()));
   if (delivery.has_next_attempt_time()) {
     line("next attempt", TimePhrase(true, delivery.next_attempt_time()));
+  }
+  if (delivery.has_hold()) {
+    const v1::Hold& hold = delivery.hold();
+    line("held back", HoldPhrase(hold));
+    if (hold.has_start_time()) line("  since", TimePhrase(true, hold.start_time()));
+    if (!hold.detail().empty()) line("  because", Printable(hold.detail()));
   }
   if (delivery.has_end_time()) line("ended", TimePhrase(true, delivery.end_time()));
   line("last outcome", LastOutcome(delivery));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -107,6 +108,27 @@ void SetTime(absl::Time from, google::protobuf::Timestamp* to) {
       static_cast<int32_t>(absl::ToInt64Nanoseconds(from - absl::FromUnixSeconds(seconds))));
 }
 
+namespace {
+
+// As in `probing since 2026-01-25T14:04:10Z, tried next at 2026-01-25T14:05:10Z: it answered 500`.
+std::string HealthPhrase(const v1::Health& health) {
+  constexpr std::string_view kPrefix = "HEALTH_STATE_";
+  const std::string name = v1::HealthState_Name(health.state());
+  // A newer server may know one that we do not.
+  std::string text = name.size() > kPrefix.size() ? absl::AsciiStrToLower(name.substr(kPrefix.size()))
+                                                  : "in a state that this client does not know";
+  if (health.has_start_time()) {
+    absl::StrAppend(&text, " since ", TimePhrase(true, health.start_time()));
+  }
+  if (health.has_next_attempt_time()) {
+    absl::StrAppend(&text, ", tried next at ", TimePhrase(true, health.next_attempt_time()));
+  }
+  if (!health.last_error().empty()) absl::StrAppend(&text, ": ", health.last_error());
+  return text;
+}
+
+}  // namespace
+
 std::string DescribeWebhook(const v1::Webhook& webhook) {
   std::string text = absl::StrFormat(
       "webhook %s of tenant %s: %s, %s\n", webhook.name(), webhook.tenant(),
@@ -116,6 +138,7 @@ std::string DescribeWebhook(const v1::Webhook& webhook) {
   };
   if (!webhook.disabled_reason().empty()) line("disabled", webhook.disabled_reason());
   line("url", webhook.url());
+  if (webhook.has_health()) line("receiver", HealthPhrase(webhook.health()));
   for (const v1::Header& header : webhook.headers()) {
     line("header",
          absl::StrCat(header.name(), ": ", header.sensitive() ? "(not shown)" : header.value()));

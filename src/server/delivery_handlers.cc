@@ -4,11 +4,13 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "src/server/errors.h"
+#include "src/server/hold_conversion.h"
 #include "src/server/paging.h"
 #include "src/server/text.h"
 #include "src/server/time_conversion.h"
@@ -52,6 +54,8 @@ void FillDelivery(const Delivery& delivery, const IdCodec& ids, v1::Delivery* pr
   proto->set_delivery_id(ids.Format(delivery.id));
   proto->set_tenant(delivery.tenant);
   proto->set_webhook_name(delivery.webhook_name);
+  proto->set_channel(delivery.webhook_name);
+  proto->set_channel_kind(v1::CHANNEL_KIND_WEBHOOK);
   proto->set_notification_id(ids.Format(delivery.notification));
   proto->set_notification_type(delivery.notification_type);
   proto->set_state(StateToProto(delivery.state));
@@ -123,6 +127,32 @@ std::string FilterTag(v1::ListDeliveriesRequest request) {
 
 }  // namespace
 
+class DeliveryHandlers::Holds {
+ public:
+  // Fills `proto`, which must live until the call ends, from the row.
+  void Fill(const Delivery& delivery, const IdCodec& ids, v1::Delivery* proto) {
+    FillDelivery(delivery, ids, proto);
+    if (delivery.state != DeliveryState::kPending) return;
+    pending_.push_back({delivery.webhook, delivery.id, delivery.due});
+    protos_.push_back(proto);
+  }
+
+  void Ask(StatusSource& status, HandlerDone done) && {
+    if (pending_.empty()) return std::move(done)(absl::OkStatus());
+    status.AskHolds(std::move(pending_), [protos = std::move(protos_), done = std::move(done)](
+                                             StatusSource::Holds holds) mutable {
+      for (size_t i = 0; i < protos.size(); ++i) {
+        if (holds[i].has_value()) *protos[i]->mutable_hold() = ToProto(*holds[i]);
+      }
+      std::move(done)(absl::OkStatus());
+    });
+  }
+
+ private:
+  std::vector<PendingDelivery> pending_;
+  std::vector<v1::Delivery*> protos_;
+};
+
 void DeliveryHandlers::ListDeliveries(const v1::ListDeliveriesRequest& request,
                                       v1::ListDeliveriesResponse* response, HandlerDone done) {
   std::string tag = FilterTag(request);
@@ -132,13 +162,14 @@ void DeliveryHandlers::ListDeliveries(const v1::ListDeliveriesRequest& request,
                                               done = std::move(done)](
                                                  absl::StatusOr<DeliveryPage> page) mutable {
     if (!page.ok()) return std::move(done)(page.status());
+    Holds holds;
     for (const Delivery& delivery : page->rows) {
-      FillDelivery(delivery, outbox_.ids(), response->add_deliveries());
+      holds.Fill(delivery, outbox_.ids(), response->add_deliveries());
     }
     if (page->next_before.has_value()) {
       response->set_next_page_token(EncodePageToken(tag, static_cast<int64_t>(*page->next_before)));
     }
-    std::move(done)(absl::OkStatus());
+    std::move(holds).Ask(status_, std::move(done));
   });
 }
 
@@ -154,11 +185,12 @@ void DeliveryHandlers::GetDelivery(const v1::GetDeliveryRequest& request,
                           return std::move(done)(NoDelivery(tenant, request.delivery_id()));
                         }
                         if (!found.ok()) return std::move(done)(found.status());
-                        FillDelivery(found->delivery, outbox_.ids(), response->mutable_delivery());
+                        Holds holds;
+                        holds.Fill(found->delivery, outbox_.ids(), response->mutable_delivery());
                         for (const Attempt& attempt : found->attempts) {
                           FillAttempt(attempt, response->add_attempts());
                         }
-                        std::move(done)(absl::OkStatus());
+                        std::move(holds).Ask(status_, std::move(done));
                       });
 }
 
@@ -182,8 +214,10 @@ void DeliveryHandlers::RetryDelivery(const v1::RetryDeliveryRequest& request,
                          "NOT_RETRYABLE"));
         }
         if (!delivery.ok()) return std::move(done)(delivery.status());
-        FillDelivery(*delivery, outbox_.ids(), response->mutable_delivery());
-        std::move(done)(absl::OkStatus());
+        // The engine has heard of it before this is asked.
+        Holds holds;
+        holds.Fill(*delivery, outbox_.ids(), response->mutable_delivery());
+        std::move(holds).Ask(status_, std::move(done));
       });
 }
 

@@ -1,16 +1,17 @@
 #pragma once
 
 #include "postrider/v1/delivery_service.pb.h"
+#include "src/delivery/hold.h"
 #include "src/outbox/outbox.h"
 #include "src/server/handler.h"
 
 namespace postrider {
 
-// DeliveryService (proto/postrider/v1/delivery_service.proto) over an outbox. Thread-safe. The
-// outbox must outlive every call.
+// DeliveryService (proto/postrider/v1/delivery_service.proto) over an outbox, and over who knows
+// what holds back what is pending. Thread-safe. Both must outlive every call.
 class DeliveryHandlers {
  public:
-  explicit DeliveryHandlers(Outbox& outbox) : outbox_(outbox) {}
+  DeliveryHandlers(Outbox& outbox, StatusSource& status) : outbox_(outbox), status_(status) {}
 
   void ListDeliveries(const v1::ListDeliveriesRequest& request,
                       v1::ListDeliveriesResponse* response, HandlerDone done);
@@ -20,7 +21,11 @@ class DeliveryHandlers {
                      HandlerDone done);
 
  private:
+  // Fills in what holds back those that are pending, of one answer, and ends the call.
+  class Holds;
+
   Outbox& outbox_;
+  StatusSource& status_;
 };
 
 }  // namespace postrider

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "src/delivery/signing.h"
 #include "src/server/errors.h"
+#include "src/server/hold_conversion.h"
 #include "src/server/paging.h"
 #include "src/server/time_conversion.h"
 #include "src/server/webhook_conversion.h"
@@ -334,15 +335,24 @@ void WebhookHandlers::GetWebhook(const v1::GetWebhookRequest& request,
                                  v1::GetWebhookResponse* response, HandlerDone done) {
   std::string tenant = TenantOrDefault(request.tenant());
   outbox_.GetWebhook(tenant, request.name(),
-                     [tenant, name = request.name(), response,
+                     [this, tenant, name = request.name(), response,
                       done = std::move(done)](absl::StatusOr<Webhook> webhook) mutable {
                        if (absl::IsNotFound(webhook.status())) {
                          return std::move(done)(NoWebhook(tenant, name));
                        }
                        if (!webhook.ok()) return std::move(done)(webhook.status());
                        *response->mutable_webhook() = WebhookToProto(*webhook);
-                       std::move(done)(absl::OkStatus());
+                       TellHealth({webhook->id}, {response->mutable_webhook()}, std::move(done));
                      });
+}
+
+void WebhookHandlers::TellHealth(std::vector<WebhookId> ids, std::vector<v1::Webhook*> protos,
+                                 HandlerDone done) {
+  status_.AskHealth(std::move(ids), [protos = std::move(protos), done = std::move(done)](
+                                        const std::vector<Health>& healths) mutable {
+    for (size_t i = 0; i < protos.size(); ++i) *protos[i]->mutable_health() = ToProto(healths[i]);
+    std::move(done)(absl::OkStatus());
+  });
 }
 
 void WebhookHandlers::ListWebhooks(const v1::ListWebhooksRequest& request,
@@ -355,16 +365,20 @@ void WebhookHandlers::ListWebhooks(const v1::ListWebhooksRequest& request,
   if (!after.ok()) return std::move(done)(after.status());
   outbox_.ListWebhooks(
       tenant, *std::move(after), *limit,
-      [tag = std::move(tag), response,
+      [this, tag = std::move(tag), response,
        done = std::move(done)](absl::StatusOr<WebhookPage> page) mutable {
         if (!page.ok()) return std::move(done)(page.status());
+        std::vector<WebhookId> ids;
+        std::vector<v1::Webhook*> protos;
         for (const Webhook& webhook : page->rows) {
-          *response->add_webhooks() = WebhookToProto(webhook);
+          ids.push_back(webhook.id);
+          protos.push_back(response->add_webhooks());
+          *protos.back() = WebhookToProto(webhook);
         }
         if (!page->next_after.empty()) {
           response->set_next_page_token(EncodePageToken(tag, std::string_view(page->next_after)));
         }
-        std::move(done)(absl::OkStatus());
+        TellHealth(std::move(ids), std::move(protos), std::move(done));
       });
 }
 

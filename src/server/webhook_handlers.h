@@ -4,10 +4,12 @@
 #include <functional>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "postrider/v1/webhook_service.pb.h"
 #include "src/base/clock.h"
 #include "src/base/random.h"
+#include "src/delivery/hold.h"
 #include "src/outbox/outbox.h"
 #include "src/server/call_context.h"
 #include "src/server/handler.h"
@@ -15,7 +17,8 @@
 
 namespace postrider {
 
-// WebhookService (proto/postrider/v1/webhook_service.proto) over an outbox and a tester.
+// WebhookService (proto/postrider/v1/webhook_service.proto) over an outbox, a tester, and who knows
+// how receivers do.
 // Thread-safe; what it is given must outlive every call, and `random` must be thread-safe and fit
 // for secrets.
 //
@@ -25,8 +28,9 @@ namespace postrider {
 // What would tell a secret to a caller who waits no more is not stored.
 class WebhookHandlers {
  public:
-  WebhookHandlers(Outbox& outbox, WebhookTester& tester, const Clock& clock, Random& random)
-      : outbox_(outbox), tester_(tester), clock_(clock), random_(random) {}
+  WebhookHandlers(Outbox& outbox, WebhookTester& tester, StatusSource& status, const Clock& clock,
+                  Random& random)
+      : outbox_(outbox), tester_(tester), status_(status), clock_(clock), random_(random) {}
 
   // Called with a stored webhook, and its version, whose test request was answered by 200. Set
   // before the first call.
@@ -62,8 +66,12 @@ class WebhookHandlers {
   // Keeps the result on the webhook, if it is still the one that was tested.
   void KeepState(Webhook tested, bool valid, HandlerDone done);
 
+  // Fills in how the receivers do, and ends the call.
+  void TellHealth(std::vector<WebhookId> ids, std::vector<v1::Webhook*> protos, HandlerDone done);
+
   Outbox& outbox_;
   WebhookTester& tester_;
+  StatusSource& status_;
   const Clock& clock_;
   Random& random_;
   OnValid on_valid_;

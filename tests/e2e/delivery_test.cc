@@ -109,6 +109,33 @@ TEST(RetryTest, ADeliveryIsDeadAfterItsAttemptsAndARetryDeliversIt) {
   EXPECT_EQ(delivered[0].attempt_count(), 3);
 }
 
+TEST(RetryTest, ARetryToADisabledWebhookSaysThatNothingIsSent) {
+  HttpSink sink;
+  ServerProcess server;
+  ASSERT_TRUE(server.Start());
+  const ApiClient api(server.grpc_address());
+  v1::Webhook webhook = WebhookAt("w", sink.Url());
+  webhook.mutable_retry_policy()->set_max_attempts(1);
+  api.Configure(webhook);
+  sink.SetScript([](const SinkRequest&) { return Status(500); });
+  api.Publish("{}");
+  const auto dead = api.WaitForDeliveries("w", v1::DELIVERY_STATE_DEAD, 1);
+  ASSERT_EQ(dead.size(), 1u);
+  EXPECT_FALSE(dead[0].has_hold());
+  webhook.set_enabled(false);
+  api.Configure(webhook);
+
+  const CommandResult retried =
+      RunCommand({"deliveries", "retry", dead[0].delivery_id(), "--server", server.grpc_address()});
+  EXPECT_EQ(retried.exit_code, 0) << retried.err;
+  EXPECT_THAT(retried.out, HasSubstr("held back"));
+  EXPECT_THAT(retried.out, HasSubstr("disabled"));
+  const v1::GetDeliveryResponse found = api.GetDelivery(dead[0].delivery_id());
+  EXPECT_EQ(found.delivery().state(), v1::DELIVERY_STATE_PENDING);
+  EXPECT_EQ(found.delivery().hold().reason(), v1::HOLD_REASON_DISABLED);
+  EXPECT_EQ(Deliveries(sink).size(), 1u);
+}
+
 TEST(RetryTest, RetryAfterIsAFloorUnderTheDelay) {
   HttpSink sink;
   ServerProcess server;

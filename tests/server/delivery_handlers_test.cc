@@ -71,6 +71,39 @@ TEST_F(DeliveryHandlersTest, ListsPending) {
   EXPECT_FALSE(delivery.has_end_time());
 }
 
+TEST_F(DeliveryHandlersTest, APendingDeliveryThatIsHeldBackSaysWhy) {
+  const std::string id = DeliveryOf("hook").delivery_id();
+  EXPECT_FALSE(DeliveryOf("hook").has_hold());
+  Hold hold;
+  hold.reason = HoldReason::kProbing;
+  hold.until = clock_.Now() + absl::Seconds(30);
+  hold.detail = "its receiver fails";
+  status_.holds[*store_.ids().ParseDeliveryId(id)] = hold;
+
+  const auto expect_held = [&](const v1::Delivery& delivery) {
+    EXPECT_EQ(delivery.hold().reason(), v1::HOLD_REASON_PROBING);
+    EXPECT_FALSE(delivery.hold().has_start_time());
+    EXPECT_EQ(delivery.hold().until_time().seconds(), absl::ToUnixSeconds(hold.until));
+    EXPECT_EQ(delivery.hold().detail(), "its receiver fails");
+  };
+  expect_held(DeliveryOf("hook"));
+  EXPECT_FALSE(DeliveryOf("second").has_hold());
+  v1::GetDeliveryRequest get;
+  get.set_delivery_id(id);
+  v1::GetDeliveryResponse got;
+  ASSERT_TRUE(Do(deliveries_, &DeliveryHandlers::GetDelivery, get, &got).ok());
+  expect_held(got.delivery());
+  // A retry that sends nothing says so.
+  v1::RetryDeliveryRequest retry;
+  retry.set_delivery_id(id);
+  v1::RetryDeliveryResponse retried;
+  ASSERT_TRUE(Do(deliveries_, &DeliveryHandlers::RetryDelivery, retry, &retried).ok());
+  expect_held(retried.delivery());
+
+  Record(id, DeliveryState::kDelivered, 200);
+  EXPECT_FALSE(DeliveryOf("hook").has_hold());
+}
+
 TEST_F(DeliveryHandlersTest, FiltersAndPages) {
   v1::ListDeliveriesRequest request;
   EXPECT_EQ(List(request).deliveries_size(), 2);

@@ -14,6 +14,7 @@
 #include "src/server/webhook_handlers.h"
 #include "src/server/webhook_tester.h"
 #include "tests/support/fake_clock.h"
+#include "tests/support/fake_status_source.h"
 #include "tests/support/fake_transport.h"
 #include "tests/support/manual_executor.h"
 #include "tests/support/memory_outbox.h"
@@ -130,9 +131,10 @@ class HandlerFixture : public ::testing::Test {
   FakeTransport transport_;
   ManualExecutor executor_;
   WebhookTester tester_{{{&executor_, &transport_}}, clock_, "1.2.3"};
-  WebhookHandlers webhooks_{outbox_, tester_, clock_, random_};
+  FakeStatusSource status_;
+  WebhookHandlers webhooks_{outbox_, tester_, status_, clock_, random_};
   NotificationHandlers notifications_{outbox_, kMaxNotificationBytes};
-  DeliveryHandlers deliveries_{outbox_};
+  DeliveryHandlers deliveries_{outbox_, status_};
 };
 
 }  // namespace postrider

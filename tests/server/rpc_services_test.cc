@@ -25,6 +25,7 @@
 #include "src/server/webhook_tester.h"
 #include "tests/server/grpc_probe.h"
 #include "tests/server/queued_server.h"
+#include "tests/support/fake_status_source.h"
 #include "tests/support/fake_transport.h"
 #include "tests/support/manual_executor.h"
 #include "tests/support/memory_outbox.h"
@@ -158,9 +159,10 @@ class RpcServicesTest : public ::testing::Test {
   FakeTransport transport_;
   ManualExecutor executor_;
   WebhookTester tester_{{{&executor_, &transport_}}, SystemClock(), "1.2.3"};
-  WebhookHandlers webhooks_{*outbox_, tester_, SystemClock(), random_};
+  FakeStatusSource status_;
+  WebhookHandlers webhooks_{*outbox_, tester_, status_, SystemClock(), random_};
   NotificationHandlers notifications_{*outbox_, 100'000};
-  DeliveryHandlers deliveries_{*outbox_};
+  DeliveryHandlers deliveries_{*outbox_, status_};
 
   RpcServices services_{SystemClock(), kMaxInFlightBytes};
   std::unique_ptr<QueuedServer> server_ = std::make_unique<QueuedServer>(services_);

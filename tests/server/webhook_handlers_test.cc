@@ -54,6 +54,31 @@ class WebhookHandlersTest : public HandlerFixture {
   }
 };
 
+TEST_F(WebhookHandlersTest, AWebhookTellsHowItsReceiverDoes) {
+  Configure(AWebhook("bad", true));
+  Configure(AWebhook("good", true));
+  Health health;
+  health.state = HealthState::kProbing;
+  health.start = clock_.Now();
+  health.next_attempt = clock_.Now() + absl::Minutes(1);
+  health.last_error = "it answered 500";
+  status_.health[Row("bad").id] = health;
+  const auto expect_bad = [&](const v1::Health& told) {
+    EXPECT_EQ(told.state(), v1::HEALTH_STATE_PROBING);
+    EXPECT_EQ(told.start_time().seconds(), absl::ToUnixSeconds(health.start));
+    EXPECT_EQ(told.next_attempt_time().seconds(), absl::ToUnixSeconds(health.next_attempt));
+    EXPECT_EQ(told.last_error(), "it answered 500");
+  };
+  expect_bad(Get("bad").health());
+  EXPECT_EQ(Get("good").health().state(), v1::HEALTH_STATE_HEALTHY);
+  EXPECT_FALSE(Get("good").health().has_next_attempt_time());
+  v1::ListWebhooksResponse list;
+  ASSERT_TRUE(Do(webhooks_, &WebhookHandlers::ListWebhooks, v1::ListWebhooksRequest(), &list).ok());
+  ASSERT_EQ(list.webhooks_size(), 2);
+  expect_bad(list.webhooks(0).health());
+  EXPECT_EQ(list.webhooks(1).health().state(), v1::HEALTH_STATE_HEALTHY);
+}
+
 TEST_F(WebhookHandlersTest, ADraftIsStoredUntested) {
   const v1::ConfigureWebhookResponse response = Configure(AWebhook("hook", false));
   EXPECT_EQ(transport_.sent(), 0u);

@@ -28,6 +28,7 @@
 #include "src/server/webhook_tester.h"
 #include "src/server/wiring/dispatcher.h"
 #include "src/server/wiring/engine_log.h"
+#include "src/server/wiring/engine_status.h"
 #include "src/server/wiring/metrics.h"
 #include "src/server/wiring/pump.h"
 
@@ -177,6 +178,7 @@ struct App::Impl {
   std::vector<std::unique_ptr<Pump>> pumps;
   std::unique_ptr<SqliteOutbox> outbox;
   std::unique_ptr<WebhookTester> tester;
+  EngineStatus engine_status{dispatcher};
   std::unique_ptr<WebhookHandlers> webhooks;
   std::unique_ptr<NotificationHandlers> notifications;
   std::unique_ptr<DeliveryHandlers> deliveries;
@@ -274,12 +276,13 @@ std::optional<Failure> App::Impl::LoadWebhooks() {
 }
 
 void App::Impl::OpenServices() {
-  webhooks = std::make_unique<WebhookHandlers>(*outbox, *tester, SystemClock(), random);
+  webhooks = std::make_unique<WebhookHandlers>(*outbox, *tester, engine_status, SystemClock(),
+                                               random);
   webhooks->SetOnValid(
       [this](WebhookId id, int64_t version) { dispatcher.OnValidated(id, version); });
   notifications = std::make_unique<NotificationHandlers>(
       *outbox, static_cast<size_t>(config.max_notification_bytes));
-  deliveries = std::make_unique<DeliveryHandlers>(*outbox);
+  deliveries = std::make_unique<DeliveryHandlers>(*outbox, engine_status);
 
   metrics_page = std::make_unique<MetricsPage>();
   AddProcessMetrics(metrics_page.get());

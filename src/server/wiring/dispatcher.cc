@@ -50,6 +50,11 @@ size_t Dispatcher::IndexOf(WebhookId id) const {
   return static_cast<size_t>(mixed >> 32) % targets_.size();
 }
 
+Dispatcher::Lane Dispatcher::LaneOf(WebhookId id) const {
+  const Target& target = *targets_[IndexOf(id)];
+  return {target.executor, target.engine};
+}
+
 void Dispatcher::Start(const std::vector<StartingWebhook>& webhooks) {
   MutexLock lock(&mutex_);
   for (const StartingWebhook& starting : webhooks) {

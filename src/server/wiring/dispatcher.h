@@ -50,6 +50,9 @@ class Dispatcher final : public OutboxListener {
   void OnWebhookChanged(const Webhook& webhook) override;
   void OnWebhookDeleted(WebhookId id) override;
 
+  // Whose the webhook is. REQUIRES: SetLanes was called.
+  Lane LaneOf(WebhookId id) const;
+
   // Deliveries that were left on disk because too much was on the way.
   const Counter& left_on_disk() const { return left_on_disk_; }
 

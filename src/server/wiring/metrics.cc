@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "src/base/clock.h"
 #include "src/server/version.h"
 
 namespace postrider {
@@ -32,7 +32,8 @@ void AddBacklogMetrics(const SqliteOutboxMetrics& m, MetricsPage* page) {
         if (m.backlog_known.value() == 0) return std::nullopt;
         const int64_t due = m.oldest_due_us.value();
         if (due == 0) return 0;
-        return std::max(0.0, absl::ToDoubleSeconds(absl::Now() - absl::FromUnixMicros(due)));
+        return std::max(
+            0.0, absl::ToDoubleSeconds(SystemClock().Steady() - absl::FromUnixMicros(due)));
       });
 }
 

@@ -10,7 +10,14 @@ namespace postrider::bench {
 // gRPC alone: a server with Postrider's own service and messages that reads each request and
 // answers PublishNotification with an id. It runs as a process of its own (`postrider-bench
 // bare-grpc-server MODEL`), which prints the same ready line.
-enum class GrpcModel { kCompletionQueues, kCallbacks };
+enum class GrpcModel {
+  // These answer at once, on the thread that has read the request.
+  kCompletionQueues,
+  kCallbacks,
+  // These answer as Postrider does: another thread answers all that wait, as after a commit.
+  kOneQueueLater,
+  kCallbacksLater,
+};
 
 const char* Name(GrpcModel model);
 

@@ -78,7 +78,11 @@ void Bench::ChooseGrpc() {
 
 BareGrpcServer Bench::StartBareGrpc() {
   ChooseGrpc();
-  return BareGrpcServer(model_, NewDir("bare-grpc") + ".log");
+  return StartBareGrpc(model_);
+}
+
+BareGrpcServer Bench::StartBareGrpc(GrpcModel model) {
+  return BareGrpcServer(model, NewDir("bare-grpc") + ".log");
 }
 
 PublishLoadOptions Bench::LoadWith(const std::string& address, int threads) {
@@ -128,6 +132,7 @@ const std::vector<ScenarioEntry>& Scenarios() {
       {"backlog", absl::Minutes(10), &MakeBacklog, "start"},
       {"isolation", absl::Minutes(5), &MakeIsolation},
       {"webhooks", absl::Minutes(5), &MakeWebhooks},
+      {"grpc_api", absl::Minutes(3), &MakeGrpcApi},
   };
   return *scenarios;
 }

@@ -56,6 +56,8 @@ class Bench {
   // The fastest that gRPC can be: measured once, over both server models and the threads of the
   // client. The same client then publishes to Postrider.
   BareGrpcServer StartBareGrpc();
+  // One that takes and answers calls as `model` says.
+  BareGrpcServer StartBareGrpc(GrpcModel model);
   // 256 calls in flight over 4 channels.
   PublishLoadOptions LoadOf(const std::string& address);
 
@@ -112,5 +114,6 @@ std::unique_ptr<Scenario> MakeLatencyIdle();
 std::unique_ptr<Scenario> MakeBacklog();
 std::unique_ptr<Scenario> MakeIsolation();
 std::unique_ptr<Scenario> MakeWebhooks();
+std::unique_ptr<Scenario> MakeGrpcApi();
 
 }  // namespace postrider::bench

@@ -225,9 +225,12 @@ bool ConnectRace::Begin(size_t address) {
   sockaddr_storage storage;
   const socklen_t size = ip.ToSockaddr(entrant_.port, &storage);
   const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const bool allowed =
+      races_.descriptor_ceiling_ == nullptr || fd < races_.descriptor_ceiling_();
+  if (!allowed) errno = EMFILE;
   const bool begun =
-      fd >= 0 && (connect(fd, reinterpret_cast<const sockaddr*>(&storage), size) == 0 ||
-                  errno == EINPROGRESS);
+      fd >= 0 && allowed &&
+      (connect(fd, reinterpret_cast<const sockaddr*>(&storage), size) == 0 || errno == EINPROGRESS);
   const int error = errno;
   // It is tried again later.
   const bool want = !begun && IsWant(error, ip);

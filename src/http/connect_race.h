@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -32,9 +33,14 @@ class ConnectRaces {
   // RFC 8305, section 5.
   static constexpr absl::Duration kStagger = absl::Milliseconds(250);
 
+  // `descriptor_ceiling`: as in CurlTransportOptions.
   ConnectRaces(EventLoop& loop, const Clock& clock, const AddressPolicy& policy,
-               absl::Duration connect_timeout)
-      : loop_(loop), clock_(clock), policy_(policy), connect_timeout_(connect_timeout) {}
+               absl::Duration connect_timeout, std::function<int()> descriptor_ceiling = nullptr)
+      : loop_(loop),
+        clock_(clock),
+        policy_(policy),
+        connect_timeout_(connect_timeout),
+        descriptor_ceiling_(std::move(descriptor_ceiling)) {}
 
   // One that wants Advance; null when none does.
   ConnectRace* TakeDue();
@@ -53,6 +59,7 @@ class ConnectRaces {
   const Clock& clock_;
   const AddressPolicy& policy_;
   const absl::Duration connect_timeout_;
+  const std::function<int()> descriptor_ceiling_;
   DeadAddresses dead_;
   // Whether the share may open one more; then it has.
   bool TakeSocket(uint64_t share);

@@ -28,6 +28,8 @@ namespace postrider {
 class CurlSocketOwner {
  public:
   virtual ~CurlSocketOwner() = default;
+  // False when a socket of this number would take what is meant for others.
+  virtual bool IsAllowed(int fd) = 0;
   // `owner`: of the transfer that it is for.
   virtual void OnSocketOpened(int fd, void* owner) = 0;
   // Before it is closed.

@@ -72,6 +72,9 @@ class CurlTransport final : public Transport, EventLoop::Timed, CurlSocketOwner 
     TransferResult result;
   };
 
+  bool IsAllowed(int fd) override {
+    return options_.descriptor_ceiling == nullptr || fd < options_.descriptor_ceiling();
+  }
   void OnSocketOpened(int fd, void* owner) override;
   void OnSocketClosed(int fd) override { loop_.Unwatch(fd); }
   void OnTurn() override;
@@ -130,7 +133,7 @@ CurlTransport::CurlTransport(const CurlTransportOptions& options, const Clock& c
       resolver_(resolver),
       policy_(std::move(policy)),
       metrics_(metrics),
-      races_(loop, clock, policy_, options.connect_timeout) {
+      races_(loop, clock, policy_, options.connect_timeout, options.descriptor_ceiling) {
   for (size_t i = 0; i < kMultis; ++i) {
     multis_.push_back(std::make_unique<CurlMulti>(loop_, clock_, options_.max_kept_connections));
   }

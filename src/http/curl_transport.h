@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -22,6 +23,10 @@ struct CurlTransportOptions {
   // well: so there must be room for the most requests that one webhook may have under way (1,024),
   // or each that ends would close a connection and the next open one.
   size_t max_kept_connections = 1280;
+  // No socket gets a number from here on: the descriptors beyond are for others, who may not have
+  // taken them yet. Asked for each new socket; empty: no bound but the system's. As when there are
+  // none left, the request has failed for want of our own resources then.
+  std::function<int()> descriptor_ceiling;
   // A PEM file of certificate authorities to trust instead of the system's; empty: the system's.
   std::string ca_file;
 };

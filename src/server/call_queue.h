@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "src/base/mutex.h"
+#include "src/server/unsent_answers.h"
 
 namespace postrider {
 
@@ -54,6 +55,9 @@ class CallQueue {
   // For the operations whose tags are events.
   grpc::ServerCompletionQueue* queue() const { return queue_.get(); }
 
+  // Of the calls that were taken from it.
+  UnsentAnswers& unsent() { return unsent_; }
+
   // Begins to poll, on a thread of this name (of at most 15 characters).
   void Start(const std::string& name);
 
@@ -81,6 +85,7 @@ class CallQueue {
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   HandedOver handed_over_{*this};
+  UnsentAnswers unsent_;
 
   Mutex mutex_;
   std::vector<Event*> events_ ABSL_GUARDED_BY(mutex_);

@@ -36,6 +36,11 @@ constexpr size_t kMaxQueued = 10'000'000;
 constexpr uint64_t kMinHttpHeldBytes = uint64_t{1} << 20;
 // What a request holds before anybody has looked at it.
 constexpr uint64_t kMaxHttpHeaderBytes = uint64_t{1} << 20;
+constexpr int kMaxConnections = 1'000'000;
+constexpr int kMaxCalls = 1'000'000;
+constexpr uint64_t kMaxAnswerBytes = uint64_t{1} << 40;
+constexpr uint64_t kMinAnswerBytes = uint64_t{4} << 20;
+constexpr absl::Duration kMaxHandshake = absl::Minutes(10);
 
 std::string VariableOf(const std::string& flag) {
   return kEnvironmentPrefix + absl::AsciiStrToUpper(absl::StrReplaceAll(flag, {{"-", "_"}}));
@@ -178,6 +183,22 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
       ->add_option("--tls-client-ca", config_.tls_client_ca,
                    "Take only clients with a certificate of this authority, PEM")
       ->option_text("FILE");
+  serve_
+      ->add_option("--grpc-max-connections", config_.grpc_max_connections,
+                   "Connections of callers in all; 0: a quarter of the open files, at most 16384")
+      ->check(CLI::Range(0, kMaxConnections));
+  serve_
+      ->add_option("--grpc-max-connections-per-peer", config_.grpc_max_connections_per_peer,
+                   "Connections of one address; 0: half of all")
+      ->check(CLI::Range(0, kMaxConnections));
+  serve_
+      ->add_option("--grpc-max-calls", config_.grpc_max_calls,
+                   "Calls under way in all; tenants and addresses share them")
+      ->check(CLI::Range(64, kMaxCalls));
+  AddSize("--grpc-max-answer-bytes", &config_.grpc_max_answer_bytes, "256MiB",
+          "What answers may hold in all until they are on the wire; shared in the same way");
+  AddDuration("--grpc-handshake-timeout", &config_.grpc_handshake_timeout, "10s",
+              "A caller that has not spoken TLS and HTTP/2 by then is closed");
   AddDuration("--drain-timeout", &config_.drain_timeout, "10s",
               "How long a stop waits for requests under way");
   AddSize("--max-notification-bytes", &config_.max_notification_bytes, "256KiB",
@@ -381,6 +402,14 @@ std::optional<Failure> ServeFlags::Check() const {
     if (timeout < absl::Seconds(1) || timeout > kMaxDrain) {
       return Usage(absl::StrCat(flag, " must be between 1s and 1h"));
     }
+  }
+  if (config_.grpc_max_answer_bytes < kMinAnswerBytes ||
+      config_.grpc_max_answer_bytes > kMaxAnswerBytes) {
+    return Usage("--grpc-max-answer-bytes must be between 4MiB and 1TiB");
+  }
+  if (config_.grpc_handshake_timeout < absl::Milliseconds(1) ||
+      config_.grpc_handshake_timeout > kMaxHandshake) {
+    return Usage("--grpc-handshake-timeout must be between 1ms and 10m");
   }
   if (config_.drain_timeout > kMaxDrain) return Usage("--drain-timeout must be at most 1h");
   if (config_.retention < absl::Hours(24)) return Usage("--retention must be at least 24h");

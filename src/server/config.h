@@ -24,6 +24,12 @@ struct ServerConfig {
   std::string tls_cert;
   std::string tls_key;
   std::string tls_client_ca;
+  // 0: as many as the limit of open files allows; half of those.
+  int grpc_max_connections = 0;
+  int grpc_max_connections_per_peer = 0;
+  int grpc_max_calls = 16384;
+  uint64_t grpc_max_answer_bytes = uint64_t{256} << 20;
+  absl::Duration grpc_handshake_timeout = absl::Seconds(10);
   absl::Duration drain_timeout = absl::Seconds(10);
   uint64_t max_notification_bytes = uint64_t{256} << 10;
   uint64_t max_outbox_bytes = uint64_t{16} << 30;

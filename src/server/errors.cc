@@ -41,7 +41,7 @@ absl::Status FieldViolations::ToStatus() const {
   }
   absl::Status status = absl::InvalidArgumentError(message);
   SetDetail(&status, bad_request);
-  return status;
+  return WithReason(std::move(status), "INVALID_FIELDS");
 }
 
 absl::Status InvalidField(std::string field, std::string description) {
@@ -56,6 +56,21 @@ absl::Status WithReason(absl::Status status, std::string_view reason) {
   info.set_domain(std::string(kErrorDomain));
   SetDetail(&status, info);
   return status;
+}
+
+absl::Status MalformedRequest() {
+  return WithReason(
+      absl::InvalidArgumentError(
+          "the request cannot be parsed: see that client and server use the same .proto files, and "
+          "that every text is UTF-8"),
+      "MALFORMED_REQUEST");
+}
+
+absl::Status RequestTooLarge(size_t bytes, size_t max_bytes) {
+  return WithReason(
+      absl::InvalidArgumentError(absl::StrCat("the request has ", bytes, " bytes, of at most ",
+                                              max_bytes, ": send less at a time")),
+      "REQUEST_TOO_LARGE");
 }
 
 std::string Quoted(std::string_view text) {

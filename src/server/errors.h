@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,7 +20,7 @@ class FieldViolations {
   void Add(std::string field, std::string description);
 
   bool empty() const { return violations_.empty(); }
-  // OK when nothing was added; otherwise INVALID_ARGUMENT with a BadRequest.
+  // OK when nothing was added; otherwise INVALID_ARGUMENT with a BadRequest, INVALID_FIELDS.
   absl::Status ToStatus() const;
 
  private:
@@ -33,8 +34,12 @@ class FieldViolations {
 // INVALID_ARGUMENT for one field.
 absl::Status InvalidField(std::string field, std::string description);
 
-// The status with an ErrorInfo: `reason` is a constant in UPPER_SNAKE_CASE, the domain `postrider`.
+// The status with an ErrorInfo: `reason` is one of reasons.h, the domain `postrider`.
 absl::Status WithReason(absl::Status status, std::string_view reason);
+
+// Bytes that are no message of the method's, or hold text that is not UTF-8.
+absl::Status MalformedRequest();
+absl::Status RequestTooLarge(size_t bytes, size_t max_bytes);
 
 // A caller's text within a sentence: in quotes, escaped, and cut short.
 std::string Quoted(std::string_view text);

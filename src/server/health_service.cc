@@ -4,16 +4,27 @@
 #include <string>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "src/server/errors.h"
+#include "src/server/peer.h"
+#include "src/server/status_mapping.h"
+
 namespace postrider {
 namespace {
 
 using grpc::health::v1::HealthCheckRequest;
 using grpc::health::v1::HealthCheckResponse;
 
-// A queue's: each holds a little memory for as long as its client wants.
-constexpr size_t kMaxWatches = 1000;
+// Each holds a little memory for as long as its client wants.
+constexpr int kMaxWatches = 1000;
+constexpr int kMaxWatchesOfPeer = 100;
 // As gRPC's own service has it.
 constexpr size_t kMaxNameBytes = 200;
+
+absl::Status TooManyWatches() {
+  return WithReason(absl::ResourceExhaustedError("too many watch already: use Check"),
+                    "TOO_MANY_WATCHERS");
+}
 
 }  // namespace
 
@@ -38,8 +49,7 @@ class HealthService::Watches final : public CallQueue::Event {
   CallQueue& call_queue() const { return queue_; }
 
   void TakeOne();
-  // False when there are too many.
-  bool Add(Watch* watch) { return all_.size() < kMaxWatches && all_.insert(watch).second; }
+  void Add(Watch* watch) { all_.insert(watch); }
   void Remove(Watch* watch) { all_.erase(watch); }
 
  private:
@@ -65,8 +75,8 @@ class HealthService::Watch final {
     if (writing_ || finishing_) return;
     if (cancelled_) return Finish(grpc::Status::CANCELLED);
     if (watches_.service().ended()) {
-      return Finish(
-          {grpc::StatusCode::UNAVAILABLE, "the server is stopping: watch it again later"});
+      return Finish(ToGrpcStatus(WithReason(
+          absl::UnavailableError("the server is stopping: watch it again later"), "STOPPING")));
     }
     const Status status = watches_.service().StatusOf(name_);
     if (response_.status() == status) return;
@@ -94,18 +104,18 @@ class HealthService::Watch final {
     }
     watches_.TakeOne();
     HealthCheckRequest request;
-    const grpc::Status parsed = ParseRequest(&bytes_, &request);
-    if (!parsed.ok()) return Finish(parsed);
+    const absl::Status parsed = ParseRequest(&bytes_, &request);
+    if (!parsed.ok()) return Finish(ToGrpcStatus(parsed));
     if (request.service().size() > kMaxNameBytes) {
-      Finish({grpc::StatusCode::INVALID_ARGUMENT, "the name is longer than that of any service"});
-      return;
+      return Finish(ToGrpcStatus(
+          InvalidField("service", "the name is longer than that of any service")));
     }
     name_ = request.service();
-    if (watches_.Add(this)) {
-      Look();
-    } else {
-      Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many watch already: use Check"});
-    }
+    peer_ = PeerOfCall(context_.peer());
+    counted_ = watches_.service().CountWatch(peer_);
+    if (!counted_) return Finish(ToGrpcStatus(TooManyWatches()));
+    watches_.Add(this);
+    Look();
   }
 
   void OnWritten(bool ok) {
@@ -125,6 +135,7 @@ class HealthService::Watch final {
   void Finish(const grpc::Status& status) {
     finishing_ = true;
     watches_.Remove(this);
+    if (std::exchange(counted_, false)) watches_.service().UncountWatch(peer_);
     writer_.Finish(status, &finished_);
   }
 
@@ -142,6 +153,8 @@ class HealthService::Watch final {
   grpc::ServerContext context_;
   grpc::ByteBuffer bytes_;
   std::string name_;
+  std::string peer_;
+  bool counted_ = false;
   HealthCheckResponse response_;
   grpc::ServerAsyncWriter<HealthCheckResponse> writer_{&context_};
   bool writing_ = false;
@@ -193,6 +206,23 @@ void HealthService::Tell() {
   for (const auto& watches : watches_) watches->Tell();
 }
 
+bool HealthService::CountWatch(const std::string& peer) {
+  MutexLock lock(&mutex_);
+  if (watch_count_ >= kMaxWatches) return false;
+  int& of_peer = watches_by_peer_[peer];
+  if (of_peer >= kMaxWatchesOfPeer) return false;
+  ++of_peer;
+  ++watch_count_;
+  return true;
+}
+
+void HealthService::UncountWatch(const std::string& peer) {
+  MutexLock lock(&mutex_);
+  const auto found = watches_by_peer_.find(peer);
+  if (--found->second == 0) watches_by_peer_.erase(found);
+  --watch_count_;
+}
+
 HealthService::Status HealthService::StatusOf(const std::string& name) const {
   MutexLock lock(&mutex_);
   const auto found = statuses_.find(name);
@@ -214,7 +244,7 @@ void HealthService::TakeCalls(CallQueue& queue) {
         response->set_status(StatusOf(request.service()));
         call->Answer(response->status() != HealthCheckResponse::SERVICE_UNKNOWN
                          ? grpc::Status::OK
-                         : grpc::Status(grpc::StatusCode::NOT_FOUND, "there is no such service"));
+                         : ToGrpcStatus(absl::NotFoundError("there is no such service")));
       }));
   watches_.push_back(std::make_unique<Watches>(*this, queue));
   watches_.back()->TakeOne();

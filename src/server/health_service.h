@@ -44,6 +44,9 @@ class HealthService final : public QueuedService {
   // SERVICE_UNKNOWN when it has no such service.
   Status StatusOf(const std::string& name) const;
   bool ended() const;
+  // False when there are too many, in all or of this peer.
+  bool CountWatch(const std::string& peer);
+  void UncountWatch(const std::string& peer);
   // Lets every watch look at what was changed.
   void Tell() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -53,6 +56,8 @@ class HealthService final : public QueuedService {
   mutable Mutex mutex_;
   std::map<std::string, Status> statuses_ ABSL_GUARDED_BY(mutex_);
   bool ended_ ABSL_GUARDED_BY(mutex_) = false;
+  int watch_count_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<std::string, int> watches_by_peer_ ABSL_GUARDED_BY(mutex_);
   // One a queue; the list is complete before any of them is told.
   std::vector<std::unique_ptr<Watches>> watches_;
 };

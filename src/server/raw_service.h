@@ -4,8 +4,12 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/support/byte_buffer.h>
 
+#include <cstddef>
 #include <cstdlib>
 #include <string>
+
+#include "absl/status/status.h"
+#include "src/server/errors.h"
 
 namespace postrider {
 
@@ -43,16 +47,31 @@ class RawService final : public Api::AsyncService {
   }
 };
 
-// Takes the bytes away, whether they are a request or not: INTERNAL when they are none, as gRPC
-// says it.
+// What a request may be, as it comes over the wire. gRPC takes a little more, so that a caller hears
+// of it from us: gRPC's own answer looks as if a later try might succeed.
+inline constexpr size_t kMaxRequestBytes = size_t{16} << 20;
+
+// Takes the bytes away, whether they are a request or not: INVALID_ARGUMENT when they are none, or
+// too many.
 template <typename Request>
-grpc::Status ParseRequest(grpc::ByteBuffer* bytes, Request* request) {
-  grpc::Status status = grpc::SerializationTraits<Request>::Deserialize(bytes, request);
+absl::Status ParseRequest(grpc::ByteBuffer* bytes, Request* request) {
+  const size_t size = bytes->Length();
+  if (size > kMaxRequestBytes) {
+    bytes->Clear();
+    return RequestTooLarge(size, kMaxRequestBytes);
+  }
+  const bool parsed = grpc::SerializationTraits<Request>::Deserialize(bytes, request).ok();
   bytes->Clear();
-  if (status.ok()) return status;
+  if (parsed) return absl::OkStatus();
   request->Clear();
-  return {grpc::StatusCode::INTERNAL,
-          "the request cannot be parsed: see that client and server use the same .proto files"};
+  return MalformedRequest();
+}
+
+// INTERNAL when it is larger than any message may be.
+template <typename Response>
+grpc::Status SerializeResponse(const Response& response, grpc::ByteBuffer* bytes) {
+  bool owned = false;
+  return grpc::SerializationTraits<Response>::Serialize(response, bytes, &owned);
 }
 
 }  // namespace postrider

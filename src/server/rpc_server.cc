@@ -1,15 +1,12 @@
 #include "src/server/rpc_server.h"
 
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/grpc.h>
 #include <grpc/support/log.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <iterator>
 #include <mutex>
 #include <utility>
@@ -18,35 +15,77 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "src/base/processors.h"
+#include "src/server/acceptor.h"
 #include "src/server/call_queue.h"
+#include "src/server/connection_table.h"
 #include "src/server/health_service.h"
 #include "src/server/logging.h"
+#include "src/server/reflection_service.h"
+#include "src/server/socket_hooks.h"
 #include "src/server/tls_certificates.h"
 
 namespace postrider {
 namespace {
 
-constexpr int kMaxReceiveBytes = 16 << 20;
+// More than a request may be (raw_service.h), so that who sends too much hears of it from us; what
+// is larger still is refused by gRPC, before it has come.
+constexpr int kMaxReceiveBytes = 64 << 20;
 constexpr size_t kQuotaBytes = size_t{512} << 20;
 // For reflection and for methods that nobody knows, which hold a thread each while they last.
 constexpr int kMaxSyncThreads = 16;
+constexpr int kGrpcLinesPerSecond = 10;
 constexpr int kMinPingIntervalMs = 10'000;
 constexpr int kKeepaliveMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
+// Of one connection. A client with more of them at once waits, or opens another.
+constexpr int kMaxStreams = 1024;
+// Of one call; less than what FrameGuard cuts off.
+constexpr int kMaxMetadataBytes = 16 << 10;
+// A caller who has not taken his answer by then does not get it.
+constexpr absl::Duration kMaxUnsent = absl::Minutes(1);
+// A client connects again when it has something to say.
+constexpr absl::Duration kMaxConnectionIdle = absl::Minutes(15);
 
-// A second polling thread makes each call dearer (docs/performance.md), and pays only where
-// processors would be idle without it.
+// A polling thread more makes each call dearer (docs/performance.md), and pays only where
+// processors would be idle without it. But with one alone, what one connection asks of it holds up all others.
 constexpr unsigned kProcessorsPerQueue = 3;
+constexpr unsigned kMinQueues = 2;
 constexpr unsigned kMaxQueues = 4;
 
 constexpr const char* kServiceNames[] = {"postrider.v1.WebhookService",
                                          "postrider.v1.NotificationService",
                                          "postrider.v1.DeliveryService"};
 
+int Millis(absl::Duration duration) {
+  return static_cast<int>(absl::ToInt64Milliseconds(duration));
+}
+
+// Whoever connects can make gRPC complain.
 void LogFromGrpc(gpr_log_func_args* args) {
+  static auto* const limiter = new LogLimiter(SystemClock(), kGrpcLinesPerSecond);
+  uint64_t suppressed = 0;
+  if (!limiter->Allow(&suppressed)) return;
   const LogLevel level =
       args->severity == GPR_LOG_SEVERITY_ERROR ? LogLevel::kWarn : LogLevel::kDebug;
-  Log(level, "grpc", {{"text", args->message}});
+  Log(level, "grpc", {{"text", args->message}, {"suppressed", absl::StrCat(suppressed)}});
+}
+
+// protobuf writes to standard error what callers make it complain of, such as text that is no
+// UTF-8.
+void LogFromProtobuf(google::protobuf::LogLevel level, const char* /*file*/, int /*line*/,
+                     const std::string& message) {
+  static auto* const limiter = new LogLimiter(SystemClock(), kGrpcLinesPerSecond);
+  uint64_t suppressed = 0;
+  if (!limiter->Allow(&suppressed)) return;
+  Log(level == google::protobuf::LOGLEVEL_FATAL ? LogLevel::kError : LogLevel::kDebug, "protobuf",
+      {{"text", message}, {"suppressed", absl::StrCat(suppressed)}});
+}
+
+void LogTlsCutOff(const char* why) {
+  static auto* const limiter = new LogLimiter(SystemClock(), 1);
+  uint64_t suppressed = 0;
+  if (!limiter->Allow(&suppressed)) return;
+  Log(LogLevel::kWarn, kCutOffMessage, {{"it", why}, {"suppressed", absl::StrCat(suppressed)}});
 }
 
 // What belongs to the process, once.
@@ -57,6 +96,8 @@ void InitGrpc() {
     absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
     gpr_set_log_function(LogFromGrpc);
     gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
+    google::protobuf::SetLogHandler(LogFromProtobuf);
+    OnTlsConnectionCutOff(LogTlsCutOff);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
 }
@@ -72,112 +113,157 @@ std::variant<std::unique_ptr<TlsCertificates>, Failure> LoadCertificates(
   return *std::move(loaded);
 }
 
-// Why the address cannot be listened on; empty when it can. gRPC itself does not tell.
-std::string WhyNotBound(const HostPort& address) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_PASSIVE;
-  addrinfo* found = nullptr;
-  const int error =
-      getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &found);
-  if (error != 0) return gai_strerror(error);
-  std::string why;
-  const int fd = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int yes = 1;
-  if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
-  if (fd < 0 || bind(fd, found->ai_addr, found->ai_addrlen) != 0 || listen(fd, 1) != 0) {
-    why = std::strerror(errno);
-  }
-  if (fd >= 0) close(fd);
-  freeaddrinfo(found);
-  return why;
-}
-
-Failure NotListening(const ServerConfig& config, const HostPort& address) {
-  const std::string why = WhyNotBound(address);
-  if (why.empty() && config.tls()) {
-    // gRPC does not say which of them it is.
-    return {ExitCode::kConfig,
-            absl::StrCat("--tls-cert ", config.tls_cert, ", --tls-key ", config.tls_key,
-                         " or --tls-client-ca ", config.tls_client_ca,
-                         " cannot be used: gRPC refused it")};
-  }
+Failure NotListening(const ServerConfig& config, const absl::Status& status) {
   return {ExitCode::kUnavailable,
           absl::StrCat("--listen ", config.listen, " cannot be listened on (",
-                       why.empty() ? "gRPC refused it" : why,
-                       "): choose another, or stop who holds it")};
+                       std::string(status.message()), "): ",
+                       absl::IsResourceExhausted(status)
+                           ? "raise the limit of open files"
+                           : "choose another, or stop who holds it")};
+}
+
+std::vector<std::string> ReflectedNames() {
+  std::vector<std::string> names(std::begin(kServiceNames), std::end(kServiceNames));
+  names.insert(names.end(), {"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+                             "grpc.reflection.v1alpha.ServerReflection"});
+  return names;
+}
+
+ConnectionTable::Limits LimitsOf(const ServerConfig& config) {
+  ConnectionTable::Limits limits;
+  if (config.grpc_max_connections > 0) limits.in_all = config.grpc_max_connections;
+  limits.per_peer = config.grpc_max_connections_per_peer > 0
+                        ? config.grpc_max_connections_per_peer
+                        : std::max(1, limits.in_all / 2);
+  limits.encrypted = config.tls();
+  return limits;
+}
+
+// What gRPC can be told to bound.
+void SetLimits(const ServerConfig& config, grpc::ServerBuilder* builder) {
+  builder->SetMaxReceiveMessageSize(kMaxReceiveBytes);
+  builder->SetResourceQuota(
+      grpc::ResourceQuota("postrider").Resize(kQuotaBytes).SetMaxThreads(kMaxSyncThreads));
+  builder->SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder->AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS,
+                              Millis(config.grpc_handshake_timeout));
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
+  builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, Millis(kMaxConnectionIdle));
+  builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                              kMinPingIntervalMs);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  // A megabyte may be inflated to a gigabyte, and gRPC looks at the size afterwards: so nothing is
+  // inflated, and a call that says that it is compressed is answered UNIMPLEMENTED.
+  builder->AddChannelArgument(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder->SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
 }
 
 }  // namespace
+
+struct RpcServer::Parts {
+  std::unique_ptr<TlsCertificates> certificates;
+  std::shared_ptr<ConnectionTable> connections;
+  std::unique_ptr<HealthService> health;
+  std::unique_ptr<ReflectionService> reflection;
+  Queues queues;
+  std::unique_ptr<grpc::Server> server;
+  std::unique_ptr<Acceptor> acceptor;
+};
 
 std::variant<std::unique_ptr<RpcServer>, Failure> RpcServer::Start(
     const ServerConfig& config, const std::vector<QueuedService*>& services) {
   InitGrpc();
   auto loaded = LoadCertificates(config);
   if (auto* failure = std::get_if<Failure>(&loaded)) return std::move(*failure);
-  auto certificates = std::move(std::get<std::unique_ptr<TlsCertificates>>(loaded));
+  Parts parts;
+  parts.certificates = std::move(std::get<std::unique_ptr<TlsCertificates>>(loaded));
   const std::shared_ptr<grpc::ServerCredentials> credentials =
-      certificates == nullptr ? grpc::InsecureServerCredentials() : certificates->MakeCredentials();
+      parts.certificates == nullptr ? grpc::InsecureServerCredentials()
+                                    : parts.certificates->MakeCredentials();
+  parts.connections = ConnectionTable::Create(LimitsOf(config));
+  absl::StatusOr<std::unique_ptr<Acceptor>> acceptor =
+      Acceptor::Listen(*ParseHostPort(config.listen), parts.connections);
+  if (!acceptor.ok()) return NotListening(config, acceptor.status());
+  parts.acceptor = *std::move(acceptor);
 
-  HostPort address = *ParseHostPort(config.listen);
-  int port = 0;
   grpc::ServerBuilder builder;
-  builder.AddListeningPort(address.ToString(), credentials, &port);
-  auto health = std::make_unique<HealthService>(
+  std::shared_ptr<grpc::experimental::ExternalConnectionAcceptor> to_grpc =
+      builder.experimental().AddExternalConnectionAcceptor(
+          grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
+          credentials);
+  parts.health = std::make_unique<HealthService>(
       std::vector<std::string>(std::begin(kServiceNames), std::end(kServiceNames)));
+  parts.reflection = std::make_unique<ReflectionService>(ReflectedNames());
   std::vector<QueuedService*> all = services;
-  all.push_back(health.get());
+  all.push_back(parts.health.get());
   for (QueuedService* queued : all) {
     for (grpc::Service* service : queued->services()) builder.RegisterService(service);
   }
-  Queues queues;
-  const unsigned count =
-      std::clamp(static_cast<unsigned>(UsableProcessors()) / kProcessorsPerQueue, 1U, kMaxQueues);
+  builder.RegisterService(parts.reflection.get());
+  const unsigned wanted = static_cast<unsigned>(UsableProcessors()) / kProcessorsPerQueue;
+  const unsigned count = std::clamp(wanted, kMinQueues, kMaxQueues);
   for (unsigned i = 0; i < count; ++i) {
-    queues.push_back(std::make_unique<CallQueue>(builder.AddCompletionQueue()));
+    parts.queues.push_back(std::make_unique<CallQueue>(builder.AddCompletionQueue()));
   }
-  builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
-  builder.SetResourceQuota(
-      grpc::ResourceQuota("postrider").Resize(kQuotaBytes).SetMaxThreads(kMaxSyncThreads));
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  // Else a second server would share the port, and get every other connection.
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
-                             kMinPingIntervalMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
-  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (server == nullptr || port == 0) return NotListening(config, address);
+  SetLimits(config, &builder);
+  parts.server = builder.BuildAndStart();
+  if (parts.server == nullptr) {
+    return Failure{ExitCode::kInternal, "gRPC does not start: its log says more"};
+  }
 
-  for (const std::unique_ptr<CallQueue>& queue : queues) {
+  for (const std::unique_ptr<CallQueue>& queue : parts.queues) {
     for (QueuedService* queued : all) queued->TakeCalls(*queue);
   }
-  for (size_t i = 0; i < queues.size(); ++i) queues[i]->Start(absl::StrCat("grpc-queue-", i));
-  address.port = port;
-  return std::unique_ptr<RpcServer>(new RpcServer(std::move(certificates), std::move(health),
-                                                  std::move(queues), std::move(server),
-                                                  std::move(address)));
+  for (size_t i = 0; i < parts.queues.size(); ++i) {
+    parts.queues[i]->Start(absl::StrCat("grpc-queue-", i));
+  }
+  std::vector<CallQueue*> watched;
+  for (const std::unique_ptr<CallQueue>& queue : parts.queues) watched.push_back(queue.get());
+  parts.acceptor->Start(
+      [to_grpc](int fd) {
+        grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+        connection.fd = fd;
+        to_grpc->HandleNewConnection(&connection);
+      },
+      [queues = std::move(watched)] {
+        for (CallQueue* queue : queues) queue->unsent().GiveUpOlderThan(kMaxUnsent);
+      });
+  return std::unique_ptr<RpcServer>(new RpcServer(std::move(parts)));
 }
 
-RpcServer::RpcServer(std::unique_ptr<TlsCertificates> certificates,
-                     std::unique_ptr<HealthService> health, Queues queues,
-                     std::unique_ptr<grpc::Server> server, HostPort address)
-    : certificates_(std::move(certificates)),
-      health_(std::move(health)),
-      queues_(std::move(queues)),
-      server_(std::move(server)),
-      address_(std::move(address)) {}
+RpcServer::RpcServer(Parts parts)
+    : certificates_(std::move(parts.certificates)),
+      connections_(std::move(parts.connections)),
+      health_(std::move(parts.health)),
+      reflection_(std::move(parts.reflection)),
+      queues_(std::move(parts.queues)),
+      server_(std::move(parts.server)),
+      acceptor_(std::move(parts.acceptor)) {}
 
 RpcServer::~RpcServer() = default;
 
+RpcServer::AfterAll::~AfterAll() {
+  grpc_init();
+  grpc_shutdown_blocking();
+}
+
 void RpcServer::SetServing(bool serving) { health_->SetServing(serving); }
+
+bool RpcServer::CanAccept() const { return acceptor_->CanAccept(); }
+
+const HostPort& RpcServer::address() const { return acceptor_->address(); }
 
 absl::Status RpcServer::ReloadCertificates() {
   return certificates_ == nullptr ? absl::OkStatus() : certificates_->Reload();
 }
 
 void RpcServer::Shutdown(absl::Duration timeout) {
+  // A connection that gRPC is given from here on is nobody's.
+  acceptor_->Stop();
   health_->EndWatches();
   server_->Shutdown(absl::ToChronoTime(absl::Now() + timeout));
   for (const std::unique_ptr<CallQueue>& queue : queues_) queue->Shutdown();

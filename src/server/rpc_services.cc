@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "postrider/v1/delivery_service.grpc.pb.h"
 #include "postrider/v1/notification_service.grpc.pb.h"
@@ -25,6 +27,14 @@ namespace {
 
 constexpr int kInnerErrorsLoggedPerSecond = 5;
 constexpr int kRefusalsLoggedPerSecond = 1;
+
+// What the answer of a call that reads may hold: of one row, and of a page of them.
+constexpr int64_t kRowBytes = int64_t{64} << 10;
+constexpr int64_t kPageRowBytes = int64_t{4} << 10;
+constexpr int64_t kMaxPageBytes = int64_t{2} << 20;
+constexpr int kDefaultPageSize = 50;
+constexpr std::string_view kDefaultTenantName = "default";
+constexpr int64_t kSmallAnswerBytes = 1024;
 
 struct MethodInfo {
   const char* name;
@@ -61,9 +71,9 @@ absl::Status Stopping() {
 // What all services share: admission and counting.
 class CallGate {
  public:
-  CallGate(const Clock& clock, size_t max_in_flight_bytes)
+  CallGate(const Clock& clock, const CallShares::Amount& limits)
       : clock_(clock),
-        max_in_flight_bytes_(static_cast<int64_t>(max_in_flight_bytes)),
+        shares_(limits),
         error_limiter_(clock, kInnerErrorsLoggedPerSecond),
         refusal_limiter_(clock, kRefusalsLoggedPerSecond) {}
 
@@ -73,9 +83,13 @@ class CallGate {
   }
   void StopAdmission() { draining_.store(true, std::memory_order_relaxed); }
   const RpcMetrics& metrics() const { return metrics_; }
+  const CallShares::Metrics& share_metrics() const { return shares_.metrics(); }
   const ApiHandlers& handlers() const { return handlers_; }
 
-  absl::Status Admit(RpcMethod method, int64_t bytes) {
+  // The share of a call that is admitted.
+  absl::StatusOr<CallShares::Share> Admit(RpcMethod method, std::string_view tenant,
+                                          const UnaryCall& call, int64_t request_bytes,
+                                          int64_t answer_bytes) {
     if (!open_.load(std::memory_order_acquire)) {
       return WithReason(absl::UnavailableError("the server is starting: try again in a moment"),
                         "STARTING");
@@ -83,12 +97,8 @@ class CallGate {
     if (draining_.load(std::memory_order_relaxed) && !kMethods[static_cast<size_t>(method)].reads) {
       return Stopping();
     }
-    if (metrics_.in_flight_bytes.value() + bytes > max_in_flight_bytes_) {
-      return WithReason(absl::ResourceExhaustedError(
-                            "the server holds as many requests as it may: try again in a moment"),
-                        "TOO_MANY_REQUESTS");
-    }
-    return absl::OkStatus();
+    return shares_.Take(tenant.empty() ? kDefaultTenantName : tenant, call.Peer(), request_bytes,
+                        answer_bytes);
   }
 
   void Begin(int64_t bytes) {
@@ -125,7 +135,7 @@ class CallGate {
   }
 
   const Clock& clock_;
-  const int64_t max_in_flight_bytes_;
+  CallShares shares_;
   LogLimiter error_limiter_;
   LogLimiter refusal_limiter_;
   RpcMetrics metrics_;
@@ -139,12 +149,13 @@ class CallGate {
 // stopped, the caller hears that the server is stopping.
 class Ending {
  public:
-  Ending(CallGate* gate, RpcMethod method, int64_t bytes, UnaryCall* call)
+  Ending(CallGate* gate, RpcMethod method, int64_t bytes, UnaryCall* call, CallShares::Share share)
       : gate_(gate),
         method_(method),
         bytes_(bytes),
         start_(gate->clock().Monotonic()),
-        call_(call) {
+        call_(call),
+        share_(std::move(share)) {
     gate_->Begin(bytes_);
   }
   Ending(Ending&& other) noexcept
@@ -152,7 +163,8 @@ class Ending {
         method_(other.method_),
         bytes_(other.bytes_),
         start_(other.start_),
-        call_(std::exchange(other.call_, nullptr)) {}
+        call_(std::exchange(other.call_, nullptr)),
+        share_(std::move(other.share_)) {}
   Ending& operator=(Ending&&) = delete;
   ~Ending() {
     if (call_ != nullptr) (*this)(Stopping());
@@ -160,7 +172,7 @@ class Ending {
 
   void operator()(const absl::Status& status) {
     gate_->End(method_, bytes_, start_, status);
-    std::exchange(call_, nullptr)->Answer(ToGrpcStatus(status));
+    std::exchange(call_, nullptr)->Answer(ToGrpcStatus(status), std::move(share_));
   }
 
  private:
@@ -169,17 +181,42 @@ class Ending {
   int64_t bytes_;
   absl::Duration start_;
   UnaryCall* call_;
+  CallShares::Share share_;
 };
+
+// Whose call it is: of a batch, the one of its first request.
+template <typename Request>
+std::string_view TenantOf(const Request& request) {
+  if constexpr (requires { request.tenant(); }) {
+    return request.tenant();
+  } else if constexpr (requires { request.requests(); }) {
+    return request.requests_size() == 0 ? std::string_view() : request.requests(0).tenant();
+  } else if constexpr (requires { request.ref(); }) {
+    return request.has_ref() ? request.ref().tenant() : request.webhook().tenant();
+  } else {
+    return request.webhook().tenant();
+  }
+}
+
+template <typename Request>
+int64_t AnswerBytesOf(const Request& request, RpcMethod method) {
+  if constexpr (requires { request.page_size(); }) {
+    const int rows = request.page_size() > 0 ? request.page_size() : kDefaultPageSize;
+    return std::min(rows * kPageRowBytes, kMaxPageBytes);
+  }
+  return kMethods[static_cast<size_t>(method)].reads ? kRowBytes : kSmallAnswerBytes;
+}
 
 // Runs `handle(handlers, done)` if the call is admitted.
 template <typename Request, typename Handle>
 void Serve(CallGate* gate, RpcMethod method, const Request& request, UnaryCall* call,
            const Handle& handle) {
   const auto bytes = static_cast<int64_t>(request.ByteSizeLong());
-  const absl::Status admitted = gate->Admit(method, bytes);
-  Ending ending(gate, method, bytes, call);
-  if (!admitted.ok()) {
-    ending(admitted);
+  absl::StatusOr<CallShares::Share> share =
+      gate->Admit(method, TenantOf(request), *call, bytes, AnswerBytesOf(request, method));
+  Ending ending(gate, method, bytes, call, share.ok() ? *std::move(share) : CallShares::Share());
+  if (!share.ok()) {
+    ending(share.status());
   } else {
     handle(gate->handlers(), std::move(ending));
   }
@@ -220,24 +257,8 @@ void Handle(Handlers& handlers, PlainHandler<Handlers, Request, Response> method
 
 }  // namespace
 
-void AddRpcMetrics(const RpcMetrics& metrics, MetricsPage* page) {
-  for (size_t i = 0; i < kRpcMethods; ++i) {
-    const RpcMetrics::Method& method = metrics.methods[i];
-    for (size_t code = 0; code < method.ended.size(); ++code) {
-      page->AddCounter("postrider_grpc_requests_total", "gRPC calls that ended.",
-                       {{"method", kMethods[i].name}, {"code", kCodes[code]}}, method.ended[code],
-                       /*hide_zero=*/code != 0);
-    }
-    page->AddHistogram("postrider_grpc_request_seconds", "From a call's arrival to its answer.",
-                       {{"method", kMethods[i].name}}, method.latency);
-  }
-  page->AddGauge("postrider_grpc_in_flight", "gRPC calls under way.", {}, metrics.in_flight);
-  page->AddGauge("postrider_grpc_in_flight_bytes", "What their requests hold.", {},
-                 metrics.in_flight_bytes);
-}
-
 struct RpcServices::Impl {
-  Impl(const Clock& clock, size_t max_in_flight_bytes) : gate(clock, max_in_flight_bytes) {}
+  Impl(const Clock& clock, const CallShares::Amount& limits) : gate(clock, limits) {}
 
   CallGate gate;
   RawService<v1::WebhookService> webhooks;
@@ -246,8 +267,8 @@ struct RpcServices::Impl {
   std::vector<std::unique_ptr<AnyUnaryMethod>> methods;
 };
 
-RpcServices::RpcServices(const Clock& clock, size_t max_in_flight_bytes)
-    : impl_(std::make_unique<Impl>(clock, max_in_flight_bytes)) {}
+RpcServices::RpcServices(const Clock& clock, const CallShares::Amount& limits)
+    : impl_(std::make_unique<Impl>(clock, limits)) {}
 RpcServices::~RpcServices() = default;
 
 std::vector<grpc::Service*> RpcServices::services() {
@@ -292,5 +313,25 @@ void RpcServices::TakeCalls(CallQueue& queue) {
 void RpcServices::Open(const ApiHandlers& handlers) { impl_->gate.Open(handlers); }
 void RpcServices::StopAdmission() { impl_->gate.StopAdmission(); }
 const RpcMetrics& RpcServices::metrics() const { return impl_->gate.metrics(); }
+
+void RpcServices::AddMetrics(MetricsPage* page) const {
+  const RpcMetrics& metrics = impl_->gate.metrics();
+  for (size_t i = 0; i < kRpcMethods; ++i) {
+    const RpcMetrics::Method& method = metrics.methods[i];
+    for (size_t code = 0; code < method.ended.size(); ++code) {
+      page->AddCounter("postrider_grpc_requests_total", "gRPC calls that ended.",
+                       {{"method", kMethods[i].name}, {"code", kCodes[code]}}, method.ended[code],
+                       /*hide_zero=*/code != 0);
+    }
+    page->AddHistogram("postrider_grpc_request_seconds", "From a call's arrival to its answer.",
+                       {{"method", kMethods[i].name}}, method.latency);
+  }
+  page->AddGauge("postrider_grpc_in_flight", "gRPC calls under way.", {}, metrics.in_flight);
+  page->AddGauge("postrider_grpc_in_flight_bytes", "What their requests hold.", {},
+                 metrics.in_flight_bytes);
+  page->AddGauge("postrider_grpc_answer_bytes",
+                 "What answers hold until they are on the wire, and what those to come may hold.",
+                 {}, impl_->gate.share_metrics().answer_bytes);
+}
 
 }  // namespace postrider

@@ -10,6 +10,7 @@
 #include "src/base/clock.h"
 #include "src/base/metrics.h"
 #include "src/server/call_queue.h"
+#include "src/server/call_shares.h"
 
 namespace postrider {
 
@@ -54,16 +55,14 @@ struct RpcMetrics {
   Gauge in_flight_bytes;
 };
 
-void AddRpcMetrics(const RpcMetrics& metrics, MetricsPage* page);
-
 // The gRPC services: the glue between the server's queues and the handlers, which admits, counts
 // and times the calls. A handler may answer on whatever thread it likes.
 //
 // Thread-safe. Must outlive the grpc::Server that serves it.
 class RpcServices final : public QueuedService {
  public:
-  // Calls are refused when the requests under way hold more than `max_in_flight_bytes`.
-  RpcServices(const Clock& clock, size_t max_in_flight_bytes);
+  // What the calls under way may hold in all.
+  RpcServices(const Clock& clock, const CallShares::Amount& limits);
   ~RpcServices();
   RpcServices(const RpcServices&) = delete;
   RpcServices& operator=(const RpcServices&) = delete;
@@ -78,6 +77,7 @@ class RpcServices final : public QueuedService {
   void StopAdmission();
 
   const RpcMetrics& metrics() const;
+  void AddMetrics(MetricsPage* page) const;
 
  private:
   struct Impl;

@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -87,17 +86,6 @@ class Events {
   int signals_ = -1;
   int wake_ = -1;
 };
-
-// Each receiver and each client takes a descriptor, and the usual soft limit is 1,024.
-void RaiseFileLimit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
-  limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
-    Log(LogLevel::kWarn, "the limit of open files cannot be raised",
-        {{"errno", std::to_string(errno)}});
-  }
-}
 
 ExitCode Complain(const Failure& failure) {
   Log(LogLevel::kError, "cannot start", {{"error", failure.message}});
@@ -189,7 +177,6 @@ ExitCode Serve(const ServeFlags& flags) {
   const ServerConfig& config = flags.config();
   InitLogging(config.log_level, config.log_format == "json");
   LogSettings(flags);
-  RaiseFileLimit();
   Events events;
   if (!events.ok()) return Complain({ExitCode::kUnavailable, "no file descriptors are left"});
   auto started = App::Start(config, [&events] { events.Wake(); });

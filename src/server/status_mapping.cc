@@ -6,8 +6,10 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
 #include "google/rpc/error_details.pb.h"
 #include "src/server/errors.h"
+#include "src/server/reasons.h"
 
 namespace postrider {
 namespace {
@@ -40,6 +42,21 @@ void AddDetail(const google::protobuf::Message& detail, google::rpc::Status* sta
   detail.SerializeToString(any->mutable_value());
 }
 
+google::rpc::ErrorInfo InfoOf(const absl::Status& status) {
+  google::rpc::ErrorInfo info;
+  const absl::optional<absl::Cord> given = status.GetPayload(TypeUrl(info));
+  if (given.has_value() && info.ParseFromString(std::string(*given))) return info;
+  info.set_reason(absl::StatusCodeToString(status.code()));
+  info.set_domain(std::string(kErrorDomain));
+  return info;
+}
+
+bool MayBeTriedAgain(const absl::Status& status, std::string_view reason) {
+  const Reason* const known = FindReason(reason);
+  if (known != nullptr) return known->retry;
+  return absl::IsResourceExhausted(status) || absl::IsUnavailable(status);
+}
+
 }  // namespace
 
 bool IsInnerError(const absl::Status& status) {
@@ -63,21 +80,15 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
   }
   result.set_message(std::move(message));
 
-  status.ForEachPayload([&result](absl::string_view type_url, const absl::Cord& payload) {
+  const google::rpc::ErrorInfo info = InfoOf(status);
+  AddDetail(info, &result);
+  status.ForEachPayload([&](absl::string_view type_url, const absl::Cord& payload) {
+    if (type_url == TypeUrl(info)) return;
     auto* any = result.add_details();
     any->set_type_url(std::string(type_url));
     any->set_value(std::string(payload));
   });
-
-  google::rpc::ErrorInfo info;
-  if (status.code() != absl::StatusCode::kInvalidArgument &&
-      !status.GetPayload(TypeUrl(info)).has_value()) {
-    info.set_reason(absl::StatusCodeToString(status.code()));
-    info.set_domain(std::string(kErrorDomain));
-    AddDetail(info, &result);
-  }
-  if (status.code() == absl::StatusCode::kResourceExhausted ||
-      status.code() == absl::StatusCode::kUnavailable) {
+  if (MayBeTriedAgain(status, info.reason())) {
     google::rpc::RetryInfo retry;
     retry.mutable_retry_delay()->set_seconds(absl::ToInt64Seconds(kRetryDelay));
     AddDetail(retry, &result);

@@ -12,10 +12,11 @@ namespace postrider {
 // How long a caller is asked to wait before he tries again.
 inline constexpr absl::Duration kRetryDelay = absl::Seconds(1);
 
-// The google.rpc.Status: code, message and details. Every error but INVALID_ARGUMENT has an
-// ErrorInfo, made up from the code where the status has none; RESOURCE_EXHAUSTED and UNAVAILABLE
-// have a RetryInfo. What an inner error says of the machine (INTERNAL, UNKNOWN, DATA_LOSS) stays in
-// the log: the caller gets a sentence that says what to do.
+// The google.rpc.Status: code, message and details. Every error has an ErrorInfo, as the first of
+// its details, made up from the code where the status has none. A RetryInfo stands where a later try
+// may succeed: as reasons.h says of a reason, and with RESOURCE_EXHAUSTED and UNAVAILABLE where it
+// says nothing. What an inner error says of the machine (INTERNAL, UNKNOWN, DATA_LOSS) stays in the
+// log: the caller gets a sentence that says what to do.
 google::rpc::Status ToRpcStatus(const absl::Status& status);
 
 // The same as gRPC sends it, the google.rpc.Status serialised in the details. Clients refuse

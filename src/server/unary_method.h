@@ -1,15 +1,20 @@
 #pragma once
 
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/support/async_unary_call.h>
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "src/server/call_context.h"
 #include "src/server/call_queue.h"
+#include "src/server/call_shares.h"
+#include "src/server/peer.h"
 #include "src/server/raw_service.h"
+#include "src/server/status_mapping.h"
 
 namespace postrider {
 
@@ -17,8 +22,13 @@ namespace postrider {
 class UnaryCall {
  public:
   // Sends the answer: the response when the status is OK. Exactly once, on any thread; the call,
-  // its request and its response are gone with it.
-  virtual void Answer(const grpc::Status& status) = 0;
+  // its request and its response are gone with it. The share is held until the answer is on the
+  // wire, and learns how large it is.
+  virtual void Answer(const grpc::Status& status, CallShares::Share share) = 0;
+  void Answer(const grpc::Status& status) { Answer(status, CallShares::Share()); }
+
+  // Who calls, as in peer.h.
+  virtual std::string Peer() const = 0;
 
   // Its cancellation is null when the method is not watched. Before Answer only.
   virtual CallContext Context() const = 0;
@@ -37,7 +47,7 @@ class AnyUnaryMethod {
 template <typename Request, typename Response>
 class UnaryMethod final : public AnyUnaryMethod {
  public:
-  using Writer = grpc::ServerAsyncResponseWriter<Response>;
+  using Writer = grpc::ServerAsyncResponseWriter<grpc::ByteBuffer>;
   // Asks gRPC for a call: RawService's TakeUnary, with the method's number.
   using Take = std::function<void(grpc::ServerContext*, grpc::ByteBuffer*, Writer*,
                                   grpc::ServerCompletionQueue*, void*)>;
@@ -57,18 +67,28 @@ class UnaryMethod final : public AnyUnaryMethod {
   // Calls that gRPC can hand over without asking again.
   static constexpr int kWaiting = 8;
 
-  class Call final : public UnaryCall {
+  class Call final : public UnaryCall, public UnsentAnswers::Entry {
    public:
+    using UnaryCall::Answer;
+
     explicit Call(UnaryMethod& method) : hold_(method.queue_), method_(method) {
       if (method_.watched_) context_.AsyncNotifyWhenDone(&ended_);
       method_.take_(&context_, &bytes_, &writer_, method_.queue_.queue(), &taken_);
     }
 
-    void Answer(const grpc::Status& status) override {
-      if (status.ok()) {
-        writer_.Finish(response_, status, &answered_);
+    void Answer(const grpc::Status& status, CallShares::Share share) override {
+      share_ = std::move(share);
+      grpc::ByteBuffer bytes;
+      const grpc::Status done = status.ok() ? SerializeResponse(response_, &bytes) : status;
+      // What a caller does not take is held once, as bytes.
+      request_ = Request();
+      response_ = Response();
+      share_.Answered(static_cast<int64_t>(bytes.Length()));
+      method_.queue_.unsent().Add(this);
+      if (done.ok()) {
+        writer_.Finish(bytes, done, &answered_);
       } else {
-        writer_.FinishWithError(status, &answered_);
+        writer_.FinishWithError(done, &answered_);
       }
       LetGo();
     }
@@ -76,6 +96,10 @@ class UnaryMethod final : public AnyUnaryMethod {
     CallContext Context() const override {
       return {absl::FromChrono(context_.deadline()), cancellation_};
     }
+
+    std::string Peer() const override { return PeerOfCall(context_.peer()); }
+
+    void GiveUp() override { context_.TryCancel(); }
 
    private:
     class Taken final : public CallQueue::Event {
@@ -96,8 +120,11 @@ class UnaryMethod final : public AnyUnaryMethod {
     class Answered final : public CallQueue::Event {
      public:
       explicit Answered(Call* call) : call_(call) {}
-      // Whether the answer arrived is not known to anybody.
-      void Happened(bool /*ok*/) override { call_->LetGo(); }
+      // It is on the wire, or never will be. Whether it arrived is not known to anybody.
+      void Happened(bool /*ok*/) override {
+        call_->method_.queue_.unsent().Remove(call_);
+        call_->LetGo();
+      }
 
      private:
       Call* const call_;
@@ -122,11 +149,11 @@ class UnaryMethod final : public AnyUnaryMethod {
         cancellation_ = std::make_shared<Cancellation>();
         users_.fetch_add(1, std::memory_order_relaxed);
       }
-      const grpc::Status parsed = ParseRequest(&bytes_, &request_);
+      const absl::Status parsed = ParseRequest(&bytes_, &request_);
       if (parsed.ok()) {
         method_.handle_(request_, &response_, this);
       } else {
-        Answer(parsed);
+        Answer(ToGrpcStatus(parsed));
       }
     }
 
@@ -140,6 +167,7 @@ class UnaryMethod final : public AnyUnaryMethod {
     grpc::ByteBuffer bytes_;
     Request request_;
     Response response_;
+    CallShares::Share share_;
     Writer writer_{&context_};
     // Who gives the answer to gRPC, and gRPC, which may tell the queue's thread that it was sent
     // before that has returned.

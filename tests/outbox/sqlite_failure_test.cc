@@ -105,6 +105,7 @@ TEST_F(SqliteFailureTest, AFullDiskRefusesAndThenGoesOn) {
   EXPECT_EQ(again->delivery_count, 1);
   EXPECT_FALSE(fatal_.happened());
   EXPECT_EQ(outbox_->metrics().commit_failures.value(), 3u);
+  EXPECT_EQ(outbox_->metrics().publishes_refused.value(), 1u);
 }
 
 // Outcomes are refused like publishes: nobody calls, and still it must be heard of.

@@ -1,6 +1,8 @@
 #include "tests/server/grpc_probe.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/generic/generic_stub.h>
+#include <gtest/gtest.h>
 
 #include <chrono>
 #include <vector>
@@ -24,6 +26,16 @@ std::string Unpack(const grpc::ByteBuffer& buffer) {
   }
   return bytes;
 }
+
+// What gRPC's clients leave behind is freed on a thread of gRPC's, which would meet OpenSSL's end.
+class GrpcEnd final : public ::testing::Environment {
+  void TearDown() override {
+    grpc_init();
+    grpc_shutdown_blocking();
+  }
+};
+[[maybe_unused]] const ::testing::Environment* const grpc_end =
+    ::testing::AddGlobalTestEnvironment(new GrpcEnd);
 
 }  // namespace
 

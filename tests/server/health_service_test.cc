@@ -12,6 +12,7 @@
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "tests/server/grpc_probe.h"
 #include "tests/server/queued_server.h"
+#include "tests/server/raw_http2.h"
 
 namespace postrider {
 namespace {
@@ -170,21 +171,33 @@ TEST_F(HealthServiceTest, AWatchThatIsNoRequestIsRefusedAndTheNextIsTaken) {
     // A name of 5 bytes, but they do not follow.
     const grpc::Status refused =
         Exchange(server_.channel(), "/grpc.health.v1.Health/Watch", "\x0a\x05", &response);
-    EXPECT_EQ(refused.error_code(), grpc::StatusCode::INTERNAL);
+    EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
     EXPECT_THAT(refused.error_message(), HasSubstr("cannot be parsed"));
   }
   Watch watch(*stub_, "");
   EXPECT_EQ(watch.Next(), HealthCheckResponse::NOT_SERVING);
 }
 
-TEST_F(HealthServiceTest, WatchesAreBounded) {
+TEST_F(HealthServiceTest, OneClientCannotTakeAllWatches) {
   std::vector<std::unique_ptr<Watch>> watches;
-  for (int i = 0; i < 1000; ++i) watches.push_back(std::make_unique<Watch>(*stub_, ""));
+  for (int i = 0; i < 100; ++i) watches.push_back(std::make_unique<Watch>(*stub_, ""));
   for (const auto& watch : watches) ASSERT_EQ(watch->Next(), HealthCheckResponse::NOT_SERVING);
   {
     Watch one_more(*stub_, "");
     EXPECT_EQ(one_more.Next(), -1);
-    EXPECT_EQ(one_more.Finish().error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    const grpc::Status status = one_more.Finish();
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_EQ(ReasonOf(status), "TOO_MANY_WATCHERS");
+  }
+  {
+    RawHttp2 other(server_.port(), "", "127.0.0.2");
+    ASSERT_TRUE(other.Greet());
+    ASSERT_TRUE(other.Send(
+        RawHttp2::Frame(RawHttp2::kHeaders, RawHttp2::kEndHeaders, 1,
+                        RawHttp2::CallHeader("/grpc.health.v1.Health/Watch")) +
+        RawHttp2::Frame(RawHttp2::kData, RawHttp2::kEndStream, 1, RawHttp2::Message(""))));
+    // HealthCheckResponse{status: NOT_SERVING}
+    EXPECT_TRUE(other.WaitForBytes(RawHttp2::Message("\x08\x02")));
   }
   // One that ends makes room.
   watches.back()->Cancel();

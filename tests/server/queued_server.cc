@@ -26,6 +26,10 @@ void QueuedServer::Shutdown(absl::Duration timeout) {
   for (const auto& queue : queues_) queue->Shutdown();
 }
 
+void QueuedServer::GiveUpUnsent() {
+  for (const auto& queue : queues_) queue->unsent().GiveUpOlderThan(absl::ZeroDuration());
+}
+
 std::shared_ptr<grpc::Channel> QueuedServer::NewChannel() const {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);

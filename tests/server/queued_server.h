@@ -23,6 +23,10 @@ class QueuedServer {
   // Cancels what is still under way after `timeout`. Idempotent.
   void Shutdown(absl::Duration timeout);
 
+  // Every answer that is not on the wire yet.
+  void GiveUpUnsent();
+
+  int port() const { return port_; }
   // To it, one for all.
   const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
   // To it, with a connection of its own: gRPC deals these out to the queues in turn.

@@ -1,16 +1,21 @@
 #include "src/server/rpc_server.h"
 
 #include <gmock/gmock.h>
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/descriptor.pb.h>
+#include <google/protobuf/descriptor_database.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <variant>
 
 #include "grpc/health/v1/health.grpc.pb.h"
+#include "grpc/reflection/v1/reflection.grpc.pb.h"
 #include "postrider/v1/webhook_service.grpc.pb.h"
 #include "src/base/clock.h"
 #include "src/server/rpc_services.h"
@@ -79,7 +84,7 @@ class RpcServerTest : public ::testing::Test {
 
   ServerConfig config_;
   TestCertificates certificates_;
-  RpcServices services_{SystemClock(), 1 << 20};
+  RpcServices services_{SystemClock(), {1000, 1 << 20, 1 << 20}};
   std::unique_ptr<RpcServer> server_;
 };
 
@@ -114,6 +119,54 @@ TEST_F(RpcServerTest, ReflectionListsTheServices) {
       ReflectedServices(Channel(grpc::InsecureChannelCredentials())),
       AllOf(HasSubstr("postrider.v1.WebhookService"), HasSubstr("postrider.v1.NotificationService"),
             HasSubstr("postrider.v1.DeliveryService"), HasSubstr("grpc.health.v1.Health")));
+}
+
+// Newer clients ask for nothing else.
+TEST_F(RpcServerTest, ReflectionOfVersionOneDescribesTheServices) {
+  ASSERT_EQ(Start().message, "");
+  const auto stub = grpc::reflection::v1::ServerReflection::NewStub(
+      Channel(grpc::InsecureChannelCredentials()));
+  const auto context = NewClientContext();
+  const auto stream = stub->ServerReflectionInfo(context.get());
+  const auto ask = [&stream](const grpc::reflection::v1::ServerReflectionRequest& request) {
+    grpc::reflection::v1::ServerReflectionResponse response;
+    EXPECT_TRUE(stream->Write(request));
+    EXPECT_TRUE(stream->Read(&response));
+    return response;
+  };
+  grpc::reflection::v1::ServerReflectionRequest request;
+  request.set_list_services("");
+  std::set<std::string> names;
+  const auto listed = ask(request);
+  for (const auto& service : listed.list_services_response().service()) {
+    names.insert(service.name());
+  }
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"postrider.v1.WebhookService",
+                                              "postrider.v1.NotificationService",
+                                              "postrider.v1.DeliveryService"}));
+  // All that is listed, with all that it imports: a pool can be made of it.
+  // v1alpha's is gRPC's own.
+  for (const std::string& name : names) {
+    request.set_file_containing_symbol(name);
+    const auto files = ask(request).file_descriptor_response();
+    ASSERT_GT(files.file_descriptor_proto_size(), 0) << name;
+    google::protobuf::SimpleDescriptorDatabase database;
+    for (const std::string& bytes : files.file_descriptor_proto()) {
+      google::protobuf::FileDescriptorProto file;
+      ASSERT_TRUE(file.ParseFromString(bytes));
+      ASSERT_TRUE(database.Add(file));
+    }
+    google::protobuf::DescriptorPool pool(&database);
+    EXPECT_NE(pool.FindServiceByName(name), nullptr) << name;
+  }
+  request.set_file_containing_symbol("postrider.v1.Nothing");
+  EXPECT_EQ(ask(request).error_response().error_code(), grpc::StatusCode::NOT_FOUND);
+  request.set_file_by_filename("postrider/v1/webhook_service.proto");
+  EXPECT_GT(ask(request).file_descriptor_response().file_descriptor_proto_size(), 0);
+  request.clear_message_request();
+  EXPECT_EQ(ask(request).error_response().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  stream->WritesDone();
+  EXPECT_TRUE(stream->Finish().ok());
 }
 
 TEST_F(RpcServerTest, SpeaksTls) {
@@ -212,7 +265,7 @@ TEST_F(RpcServerTest, AnAuthorityThatIsNoPemIsNamed) {
 TEST_F(RpcServerTest, APortThatIsTakenIsSaid) {
   ASSERT_EQ(Start().message, "");
   config_.listen = server_->address().ToString();
-  RpcServices others(SystemClock(), 1);
+  RpcServices others(SystemClock(), {1, 1, 1});
   auto second = RpcServer::Start(config_, {&others});
   ASSERT_TRUE(std::holds_alternative<Failure>(second));
   const Failure& failure = std::get<Failure>(second);

@@ -35,7 +35,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-constexpr size_t kMaxInFlightBytes = 4000;
+constexpr size_t kMaxInFlightBytes = 64'000;
 
 // A call on a thread of its own.
 class AsyncCall {
@@ -96,11 +96,12 @@ class RpcServicesTest : public ::testing::Test {
     return request;
   }
 
-  std::function<grpc::Status()> Publish(size_t bytes) {
-    return [this, bytes] {
+  std::function<grpc::Status()> Publish(size_t bytes, const std::string& tenant = "") {
+    return [this, bytes, tenant] {
+      v1::PublishNotificationRequest request = Request(bytes);
+      request.set_tenant(tenant);
       v1::PublishNotificationResponse response;
-      return notification_stub_->PublishNotification(NewClientContext().get(), Request(bytes),
-                                                     &response);
+      return notification_stub_->PublishNotification(NewClientContext().get(), request, &response);
     };
   }
 
@@ -164,7 +165,7 @@ class RpcServicesTest : public ::testing::Test {
   NotificationHandlers notifications_{*outbox_, 100'000};
   DeliveryHandlers deliveries_{*outbox_, status_};
 
-  RpcServices services_{SystemClock(), kMaxInFlightBytes};
+  RpcServices services_{SystemClock(), {1000, kMaxInFlightBytes, 1 << 30}};
   std::unique_ptr<QueuedServer> server_ = std::make_unique<QueuedServer>(services_);
   std::unique_ptr<v1::WebhookService::Stub> webhook_stub_;
   std::unique_ptr<v1::NotificationService::Stub> notification_stub_;
@@ -213,23 +214,25 @@ TEST_F(RpcServicesTest, WhenItDrainsOnlyReadsAreAdmitted) {
   }
 }
 
-TEST_F(RpcServicesTest, RequestsUnderWayAreBoundedByTheirBytes) {
+TEST_F(RpcServicesTest, RequestsUnderWayAreBoundedByTheirBytesAndSharedByTenant) {
   Open();
   outbox_->HoldCommits(true);
-  const AsyncCall first(Publish(kMaxInFlightBytes - 1000));
+  const AsyncCall first(Publish(kMaxInFlightBytes - kMaxInFlightBytes / 16));
   WaitForQueuedWrites(1);
 
-  const grpc::Status refused = Publish(2000)();
-  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
-  EXPECT_EQ(ReasonOf(refused), "TOO_MANY_REQUESTS");
-  EXPECT_TRUE(HasRetryInfo(refused));
-  // What still fits is taken.
-  const AsyncCall small(Publish(100));
+  for (const size_t bytes : {size_t{2000}, kMaxInFlightBytes / 8}) {
+    const grpc::Status refused = Publish(bytes)();
+    EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_EQ(ReasonOf(refused), "TOO_MANY_REQUESTS");
+    EXPECT_TRUE(HasRetryInfo(refused));
+  }
+  // What is left is for others.
+  const AsyncCall other(Publish(2000, "other"));
   WaitForQueuedWrites(2);
 
   outbox_->HoldCommits(false);
   EXPECT_TRUE(Finish(first).ok());
-  EXPECT_TRUE(Finish(small).ok());
+  Finish(other);
   const AsyncCall again(Publish(2000));
   EXPECT_TRUE(Finish(again).ok());
   EXPECT_EQ(services_.metrics().in_flight_bytes.value(), 0);
@@ -264,7 +267,7 @@ TEST_F(RpcServicesTest, ThePageShowsCallsByMethodAndCode) {
       Empty(notification_stub_.get(), &v1::NotificationService::Stub::PublishNotification));
   ASSERT_FALSE(Finish(bad).ok());
   MetricsPage page;
-  AddRpcMetrics(services_.metrics(), &page);
+  services_.AddMetrics(&page);
   const std::string text = page.Text();
   EXPECT_THAT(text, HasSubstr("postrider_grpc_requests_total{code=\"OK\","
                               "method=\"PublishNotification\"} 1\n"));

@@ -54,6 +54,10 @@ TEST(StatusMappingTest, FieldViolationsBecomeABadRequest) {
   ASSERT_EQ(bad_request.field_violations_size(), 2);
   EXPECT_EQ(bad_request.field_violations(1).field(), "webhook.headers[2].name");
   EXPECT_EQ(bad_request.field_violations(1).description(), "must be a token");
+  const auto info = DetailOf<google::rpc::ErrorInfo>(ToRpcStatus(status), &found);
+  ASSERT_TRUE(found);
+  EXPECT_EQ(info.reason(), "INVALID_FIELDS");
+  EXPECT_EQ(info.domain(), "postrider");
 }
 
 TEST(StatusMappingTest, ErrorsHaveAnErrorInfo) {
@@ -79,6 +83,16 @@ TEST(StatusMappingTest, WhatCanBeTriedAgainSaysWhen) {
   }
 }
 
+TEST(StatusMappingTest, WhatWillNotSucceedLaterDoesNotSayWhen) {
+  for (const absl::Status& status :
+       {MalformedRequest(), RequestTooLarge(2, 1), InvalidField("a", "is wrong"),
+        absl::NotFoundError("x"), WithReason(absl::AbortedError("x"), "ETAG_MISMATCH")}) {
+    bool found = false;
+    DetailOf<google::rpc::RetryInfo>(ToRpcStatus(status), &found);
+    EXPECT_FALSE(found) << status;
+  }
+}
+
 TEST(StatusMappingTest, InnerErrorsKeepTheirWordsToTheLog) {
   for (const absl::Status& status :
        {absl::InternalError("/var/lib/postrider"), absl::UnknownError("/var/lib/postrider"),
@@ -98,7 +112,11 @@ TEST(StatusMappingTest, TrailersStaySmall) {
   }
   const grpc::Status status = ToGrpcStatus(violations.ToStatus());
   EXPECT_LT(status.error_details().size(), 5100u);
-  EXPECT_FALSE(status.error_details().empty());
+  google::rpc::Status rpc;
+  ASSERT_TRUE(rpc.ParseFromString(status.error_details()));
+  bool found = false;
+  // What goes first is left out last.
+  EXPECT_EQ(DetailOf<google::rpc::ErrorInfo>(rpc, &found).reason(), "INVALID_FIELDS");
 
   const grpc::Status long_one = ToGrpcStatus(absl::NotFoundError(std::string(20000, 'x')));
   EXPECT_LT(long_one.error_message().size(), 1100u);

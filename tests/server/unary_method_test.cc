@@ -17,6 +17,7 @@
 #include "src/base/mutex.h"
 #include "tests/server/grpc_probe.h"
 #include "tests/server/queued_server.h"
+#include "tests/server/raw_http2.h"
 
 namespace postrider {
 namespace {
@@ -248,7 +249,9 @@ TEST(UnaryMethodTest, WhatIsNoRequestIsRefusedAndTakesNobodysPlace) {
     std::string response;
     const grpc::Status refused =
         Exchange(server.channel(), "/grpc.health.v1.Health/Check", kNoRequest, &response);
-    EXPECT_EQ(refused.error_code(), grpc::StatusCode::INTERNAL);
+    EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+    EXPECT_EQ(ReasonOf(refused), "MALFORMED_REQUEST");
+    EXPECT_FALSE(HasRetryInfo(refused));
     EXPECT_THAT(refused.error_message(), testing::HasSubstr("cannot be parsed"));
     EXPECT_EQ(
         Exchange(server.channel(), "/grpc.health.v1.Health/Other", "", &response).error_code(),
@@ -273,6 +276,58 @@ TEST(ParseRequestTest, NothingIsKeptOfWhatIsNoRequest) {
     EXPECT_EQ(ParseRequest(&buffer, &request).ok(), is_request);
     EXPECT_EQ(request.service(), is_request ? "abc" : "");
     EXPECT_FALSE(buffer.Valid());
+  }
+}
+
+TEST(UnaryMethodTest, TextThatIsNotUtf8IsTheCallersFault) {
+  HeldService service;
+  QueuedServer server(service);
+  std::string response;
+  const grpc::Status refused = Exchange(server.channel(), "/grpc.health.v1.Health/Check",
+                                        "\x0a\x02\xff\xfe", &response);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(ReasonOf(refused), "MALFORMED_REQUEST");
+}
+
+TEST(UnaryMethodTest, ARequestThatIsTooLargeIsRefusedForGoodAndLetGo) {
+  HealthCheckRequest request;
+  const grpc::Slice slice(std::string(kMaxRequestBytes + 1, 'x'));
+  grpc::ByteBuffer buffer(&slice, 1);
+  const absl::Status status = ParseRequest(&buffer, &request);
+  EXPECT_FALSE(buffer.Valid());
+  const grpc::Status refused = ToGrpcStatus(status);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(ReasonOf(refused), "REQUEST_TOO_LARGE");
+  EXPECT_FALSE(HasRetryInfo(refused));
+}
+
+// A caller that asks for large answers and does not read them.
+TEST(UnaryMethodTest, AnAnswerThatNobodyTakesIsCountedUntilItIsGivenUp) {
+  constexpr int64_t kAnswer = 4 << 20;
+  HeldService service;
+  CallShares shares({10, 100, 2 * kAnswer});
+  QueuedServer server(service);
+  {
+    RawHttp2 client(server.port());
+    ASSERT_TRUE(client.Greet());
+    ASSERT_TRUE(client.Send(
+        RawHttp2::Frame(RawHttp2::kHeaders, RawHttp2::kEndHeaders, 1,
+                        RawHttp2::CallHeader("/grpc.health.v1.Health/Check")) +
+        RawHttp2::Frame(RawHttp2::kData, RawHttp2::kEndStream, 1, RawHttp2::Message(""))));
+    const HeldService::Held held = service.WaitFor(1).front();
+    EXPECT_EQ(held.call->Peer(), "127.0.0.1");
+    absl::StatusOr<CallShares::Share> share = shares.Take("t", held.call->Peer(), 1, 1);
+    ASSERT_TRUE(share.ok());
+    // What the message does not know, it keeps and sends as it is.
+    held.response->GetReflection()
+        ->MutableUnknownFields(held.response)
+        ->AddLengthDelimited(99, std::string(kAnswer, 'x'));
+    held.call->Answer(grpc::Status::OK, *std::move(share));
+    // The client's window has room for 64 KiB of it.
+    EXPECT_GE(shares.metrics().answer_bytes.value(), kAnswer);
+    server.GiveUpUnsent();
+    while (shares.metrics().answer_bytes.value() > 0) absl::SleepFor(absl::Milliseconds(1));
+    EXPECT_EQ(shares.metrics().calls.value(), 0);
   }
 }
 

@@ -2,12 +2,16 @@
 
 #include <cstddef>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "src/outbox/outbox.h"
 #include "src/outbox/sqlite/effects.h"
 #include "src/outbox/sqlite/write_session.h"
 
@@ -65,6 +69,9 @@ class PendingWrite {
   // Calls `done`: with the result, or with `failure` when that is an error. Once.
   virtual void Answer(const absl::Status& failure) = 0;
 
+  // It is a call of Publish.
+  virtual bool publishes() const = 0;
+
   // Whose turn it takes; empty: the house's own.
   const std::string& tenant() const { return tenant_; }
   // What it weighs in the queue.
@@ -93,6 +100,9 @@ class ClosureWrite final : public PendingWrite {
       : PendingWrite(std::move(tenant), bytes), done_(std::move(done)), work_(std::move(work)) {}
 
   absl::Status Run(WriteContext& context) override { return work_(context, &result_); }
+  bool publishes() const override {
+    return std::is_same_v<Result, absl::StatusOr<std::vector<absl::StatusOr<Published>>>>;
+  }
   void Answer(const absl::Status& failure) override {
     std::move(done_)(failure.ok() ? std::move(result_) : Result(OwnFailure(failure)));
   }

@@ -164,6 +164,10 @@ void Writer::CommitSome() {
     for (size_t waiting = round.done.empty() ? queue_.size() : 0; waiting > 0; --waiting) {
       round.done.push_back(*queue_.Take(/*own_first=*/true));
     }
+    // A full disk is met only here when it fills up faster than its room is looked at.
+    for (const auto& write : round.done) {
+      if (absl::IsResourceExhausted(status) && write->publishes()) metrics_.publishes_refused.Add();
+    }
   }
   metrics_.queued_writes.Add(-static_cast<int64_t>(round.done.size()));
   batch.writes = std::move(round.done);

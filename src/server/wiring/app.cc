@@ -18,7 +18,9 @@
 #include "src/http/address_policy.h"
 #include "src/outbox/sqlite/sqlite_outbox.h"
 #include "src/server/admin_http.h"
+#include "src/server/connection_table.h"
 #include "src/server/delivery_handlers.h"
+#include "src/server/descriptor_budget.h"
 #include "src/server/logging.h"
 #include "src/server/notification_handlers.h"
 #include "src/server/rpc_server.h"
@@ -36,7 +38,7 @@ namespace postrider {
 namespace {
 
 // Beside what waits for the disk, requests and answers are held while they are parsed and sent.
-constexpr size_t kMinInFlightBytes = size_t{64} << 20;
+constexpr uint64_t kMinInFlightBytes = uint64_t{64} << 20;
 // When the server stops, callers get this long to take their answers.
 constexpr absl::Duration kRpcShutdownTimeout = absl::Seconds(2);
 constexpr int kDisabledLoggedPerSecond = 10;
@@ -116,6 +118,12 @@ SqliteOutboxOptions OutboxOptions(const ServerConfig& config) {
   return options;
 }
 
+CallShares::Amount CallLimits(const ServerConfig& config) {
+  return {config.grpc_max_calls,
+          static_cast<int64_t>(std::max(2 * config.max_queue_bytes, kMinInFlightBytes)),
+          static_cast<int64_t>(config.grpc_max_answer_bytes)};
+}
+
 Failure OutboxFailure(const absl::Status& status) {
   ExitCode code = ExitCode::kIo;
   switch (status.code()) {
@@ -143,24 +151,27 @@ Failure OutboxFailure(const absl::Status& status) {
 }  // namespace
 
 struct App::Impl {
-  explicit Impl(const ServerConfig& given, Notify to_notify)
+  Impl(const ServerConfig& given, const DescriptorBudget& divided, Notify to_notify)
       : config(given),
+        budget(divided),
         notify(std::move(to_notify)),
         disabled_limiter(SystemClock(), kDisabledLoggedPerSecond),
         engine_log(SystemClock()),
         dispatcher(config.max_queue_bytes,
                    [this](const Webhook& webhook) { LogDisabled(webhook); }),
-        services(SystemClock(), std::max<size_t>(2 * config.max_queue_bytes, kMinInFlightBytes)) {}
+        services(SystemClock(), CallLimits(config)) {}
 
   std::optional<Failure> Bind();
   std::optional<Failure> OpenOutbox();
   std::optional<Failure> MakePumps();
   std::optional<Failure> LoadWebhooks();
   void OpenServices();
+  CurlTransportOptions TransportOptions() const;
   void LogDisabled(const Webhook& webhook);
   void OnDiskFailure(const absl::Status& status);
 
   const ServerConfig config;
+  const DescriptorBudget budget;
   const Notify notify;
 
   // In the order of their making. What is below uses what is above: but the outbox's last answers
@@ -205,7 +216,8 @@ std::optional<Failure> App::Impl::Bind() {
     MutexLock lock(&page_mutex);
     return page == nullptr ? "" : page->Text();
   };
-  pages.ready = [this] { return serving.load(); };
+  // Not when a caller that is new would wait in vain.
+  pages.ready = [this] { return serving.load() && rpc_server->CanAccept(); };
   absl::StatusOr<std::unique_ptr<AdminHttp>> http =
       AdminHttp::Start(*ParseHostPort(config.http_listen), HttpLimits(config), std::move(pages));
   if (!http.ok()) return Failure{ExitCode::kUnavailable, std::string(http.status().message())};
@@ -234,7 +246,7 @@ std::optional<Failure> App::Impl::MakePumps() {
   std::vector<WebhookTester::Lane> test_lanes;
   for (size_t i = 0; i < count; ++i) {
     absl::StatusOr<std::unique_ptr<Pump>> pump =
-        Pump::Create(options, SystemClock(), *policy, *outbox, random.Next());
+        Pump::Create(options, SystemClock(), *policy, *outbox, random.Next(), TransportOptions());
     if (!pump.ok()) {
       return Failure{ExitCode::kUnavailable, std::string(pump.status().message())};
     }
@@ -247,6 +259,18 @@ std::optional<Failure> App::Impl::MakePumps() {
   tester = std::make_unique<WebhookTester>(std::move(test_lanes), SystemClock(), kVersion);
   for (const auto& pump : pumps) pump->Start(notify);
   return std::nullopt;
+}
+
+CurlTransportOptions App::Impl::TransportOptions() const {
+  CurlTransportOptions options;
+  // Idle ones keep at most half of them from others: there are eight groups of connections.
+  options.max_kept_connections = std::clamp<size_t>(
+      static_cast<size_t>(budget.receivers_per_pump) / 16, 1, options.max_kept_connections);
+  options.descriptor_ceiling = [this] {
+    const auto callers = static_cast<int>(rpc_server->connections().metrics().open.value());
+    return budget.limit - budget.own - budget.http - std::max(0, budget.callers - callers);
+  };
+  return options;
 }
 
 std::optional<Failure> App::Impl::LoadWebhooks() {
@@ -287,7 +311,8 @@ void App::Impl::OpenServices() {
   metrics_page = std::make_unique<MetricsPage>();
   AddProcessMetrics(metrics_page.get());
   AddServerMetrics(config, metrics_page.get());
-  AddRpcMetrics(services.metrics(), metrics_page.get());
+  services.AddMetrics(metrics_page.get());
+  AddConnectionMetrics(rpc_server->connections().metrics(), metrics_page.get());
   AddOutboxMetrics(outbox->metrics(), metrics_page.get());
   for (size_t i = 0; i < pumps.size(); ++i) {
     AddPumpMetrics(pumps[i]->metrics(), static_cast<int>(i), metrics_page.get());
@@ -330,8 +355,18 @@ void App::Impl::OnDiskFailure(const absl::Status& status) {
   if (notify) notify();
 }
 
-std::variant<std::unique_ptr<App>, Failure> App::Start(const ServerConfig& config, Notify notify) {
-  auto impl = std::make_unique<Impl>(config, std::move(notify));
+std::variant<std::unique_ptr<App>, Failure> App::Start(const ServerConfig& given, Notify notify) {
+  ServerConfig config = given;
+  auto budget = DivideDescriptors(RaiseDescriptorLimit(), config.pump_threads,
+                                  config.grpc_max_connections);
+  if (auto* failure = std::get_if<Failure>(&budget)) return std::move(*failure);
+  const auto& divided = std::get<DescriptorBudget>(budget);
+  config.grpc_max_connections = divided.callers;
+  HttpServerLimits& http = config.http_limits;
+  const auto for_http = static_cast<size_t>(divided.http);
+  http.reserved_connections = std::min(http.reserved_connections, for_http / 4);
+  http.max_connections = std::min(http.max_connections, for_http - http.reserved_connections);
+  auto impl = std::make_unique<Impl>(config, divided, std::move(notify));
   auto networks = ParseNetworks(config.allow_networks);
   if (auto* failure = std::get_if<Failure>(&networks)) return std::move(*failure);
   impl->policy = std::make_unique<AddressPolicy>(std::move(std::get<std::vector<Cidr>>(networks)));

@@ -8,7 +8,8 @@ namespace postrider {
 
 absl::StatusOr<std::unique_ptr<Pump>> Pump::Create(const EngineOptions& options, const Clock& clock,
                                                    const AddressPolicy& policy, Outbox& outbox,
-                                                   uint64_t seed) {
+                                                   uint64_t seed,
+                                                   const CurlTransportOptions& transport) {
   std::unique_ptr<Pump> pump(new Pump(clock, seed));
   absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create(clock);
   if (!loop.ok()) return loop.status();
@@ -17,7 +18,7 @@ absl::StatusOr<std::unique_ptr<Pump>> Pump::Create(const EngineOptions& options,
       MakeAresResolver({}, clock, *pump->loop_, pump->metrics_.resolver);
   if (!resolver.ok()) return resolver.status();
   pump->resolver_ = *std::move(resolver);
-  pump->transport_ = MakeCurlTransport({}, clock, *pump->loop_, *pump->resolver_, policy,
+  pump->transport_ = MakeCurlTransport(transport, clock, *pump->loop_, *pump->resolver_, policy,
                                        pump->metrics_.transport);
   pump->shared_transport_ = std::make_unique<SharedTransport>(
       *pump->loop_, [loop = pump->loop_.get()] { return loop->busy(); }, *pump->transport_,

@@ -43,7 +43,8 @@ class Pump {
   static absl::StatusOr<std::unique_ptr<Pump>> Create(const EngineOptions& options,
                                                       const Clock& clock,
                                                       const AddressPolicy& policy, Outbox& outbox,
-                                                      uint64_t seed);
+                                                      uint64_t seed,
+                                                      const CurlTransportOptions& transport = {});
   // Joins.
   ~Pump();
   Pump(const Pump&) = delete;

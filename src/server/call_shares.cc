@@ -1,0 +1,102 @@
+#include "src/server/call_shares.h"
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "src/server/errors.h"
+
+namespace postrider {
+namespace {
+
+CallShares::Amount Sum(const CallShares::Amount& a, const CallShares::Amount& b) {
+  return {a.calls + b.calls, a.request_bytes + b.request_bytes, a.answer_bytes + b.answer_bytes};
+}
+
+CallShares::Amount Negative(const CallShares::Amount& a) {
+  return {-a.calls, -a.request_bytes, -a.answer_bytes};
+}
+
+absl::Status TooMuch(const char* what, const char* whose) {
+  return WithReason(
+      absl::ResourceExhaustedError(absl::StrCat("the server holds as many ", what, whose,
+                                                " as it may: try again in a moment")),
+      "TOO_MANY_REQUESTS");
+}
+
+}  // namespace
+
+CallShares::Share& CallShares::Share::operator=(Share&& other) noexcept {
+  std::swap(shares_, other.shares_);
+  std::swap(tenant_, other.tenant_);
+  std::swap(peer_, other.peer_);
+  std::swap(amount_, other.amount_);
+  return *this;
+}
+
+CallShares::Share::~Share() {
+  if (shares_ == nullptr) return;
+  MutexLock lock(&shares_->mutex_);
+  shares_->Change(this, Negative(amount_));
+  Drop(tenant_, &shares_->tenants_);
+  Drop(peer_, &shares_->peers_);
+}
+
+void CallShares::Share::Answered(int64_t answer_bytes) {
+  if (shares_ == nullptr) return;
+  MutexLock lock(&shares_->mutex_);
+  shares_->Change(this, {0, -amount_.request_bytes, answer_bytes - amount_.answer_bytes});
+}
+
+absl::StatusOr<CallShares::Share> CallShares::Take(std::string_view tenant, std::string_view peer,
+                                                   int64_t request_bytes, int64_t answer_bytes) {
+  const Amount wanted{1, request_bytes, answer_bytes};
+  MutexLock lock(&mutex_);
+  Share share;
+  share.tenant_ = HolderOf(tenant, &tenants_);
+  share.peer_ = HolderOf(peer, &peers_);
+  const char* whose = " of this tenant's";
+  const char* why = WhyNot(share.tenant_->held, wanted, kTenantGreed);
+  if (why == nullptr) {
+    whose = " of this caller's";
+    why = WhyNot(share.peer_->held, wanted, kPeerGreed);
+  }
+  if (why != nullptr) {
+    Drop(share.tenant_, &tenants_);
+    Drop(share.peer_, &peers_);
+    return TooMuch(why, whose);
+  }
+  share.shares_ = this;
+  Change(&share, wanted);
+  return share;
+}
+
+CallShares::Holder* CallShares::HolderOf(std::string_view name, Holders* holders) {
+  std::unique_ptr<Holder>& holder = (*holders)[std::string(name)];
+  if (holder == nullptr) holder = std::make_unique<Holder>(Holder{std::string(name), {}});
+  return holder.get();
+}
+
+void CallShares::Drop(Holder* holder, Holders* holders) {
+  if (holder->held.calls == 0) holders->erase(std::string(holder->name));
+}
+
+const char* CallShares::WhyNot(const Amount& held, const Amount& wanted, int64_t greed) const {
+  const auto fits = [&](int64_t Amount::*of) {
+    const int64_t left = limits_.*of - total_.*of - wanted.*of;
+    return wanted.*of == 0 || (left >= 0 && held.*of <= greed * left);
+  };
+  if (!fits(&Amount::calls)) return "calls";
+  if (!fits(&Amount::request_bytes)) return "requests";
+  if (!fits(&Amount::answer_bytes)) return "answers";
+  return nullptr;
+}
+
+void CallShares::Change(Share* share, const Amount& by) {
+  for (Amount* amount : {&share->amount_, &share->tenant_->held, &share->peer_->held, &total_}) {
+    *amount = Sum(*amount, by);
+  }
+  metrics_.calls.Set(total_.calls);
+  metrics_.request_bytes.Set(total_.request_bytes);
+  metrics_.answer_bytes.Set(total_.answer_bytes);
+}
+
+}  // namespace postrider

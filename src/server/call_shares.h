@@ -1,0 +1,97 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "src/base/metrics.h"
+#include "src/base/mutex.h"
+
+namespace postrider {
+
+// What calls under way may hold, shared by tenant and by peer: their number, the bytes of their
+// requests, and those of their answers, until these are on the wire.
+//
+// Who wants some gets it as long as what he has is at most kGreed times of what is left: one who is
+// alone may have almost all of it, two who want all share it evenly, and there is always something
+// left for one who comes anew, without anybody knowing beforehand who will come. A peer may be a
+// gateway that many tenants come through, so it may have more than a tenant.
+//
+// Thread-safe. The shares must not outlive it.
+class CallShares {
+ public:
+  static constexpr int64_t kTenantGreed = 8;
+  static constexpr int64_t kPeerGreed = 64;
+
+  struct Amount {
+    int64_t calls = 0;
+    int64_t request_bytes = 0;
+    int64_t answer_bytes = 0;
+  };
+
+  struct Metrics {
+    Gauge calls;
+    Gauge request_bytes;
+    Gauge answer_bytes;
+  };
+
+  // One call's. Gives back what it has when it goes.
+  class Share {
+   public:
+    Share() = default;
+    Share(Share&& other) noexcept { *this = std::move(other); }
+    Share& operator=(Share&& other) noexcept;
+    ~Share();
+
+    // The request is done with, and this is how large its answer is, whether or not there is room.
+    void Answered(int64_t answer_bytes);
+
+   private:
+    friend class CallShares;
+    struct Holder {
+      std::string name;
+      Amount held;
+    };
+
+    CallShares* shares_ = nullptr;
+    Holder* tenant_ = nullptr;
+    Holder* peer_ = nullptr;
+    Amount amount_;
+  };
+
+  explicit CallShares(const Amount& limits) : limits_(limits) {}
+  CallShares(const CallShares&) = delete;
+  CallShares& operator=(const CallShares&) = delete;
+
+  // RESOURCE_EXHAUSTED, with a reason, when it is too much for all, the tenant or the peer.
+  // `answer_bytes`: what the answer may come to.
+  absl::StatusOr<Share> Take(std::string_view tenant, std::string_view peer, int64_t request_bytes,
+                             int64_t answer_bytes);
+
+  const Metrics& metrics() const { return metrics_; }
+
+ private:
+  using Holder = Share::Holder;
+  using Holders = std::unordered_map<std::string, std::unique_ptr<Holder>>;
+
+  static Holder* HolderOf(std::string_view name, Holders* holders);
+  static void Drop(Holder* holder, Holders* holders);
+  // Why it would be too much, or null.
+  const char* WhyNot(const Amount& held, const Amount& wanted, int64_t greed) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Change(Share* share, const Amount& by) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const Amount limits_;
+  Metrics metrics_;
+
+  Mutex mutex_;
+  Amount total_ ABSL_GUARDED_BY(mutex_);
+  Holders tenants_ ABSL_GUARDED_BY(mutex_);
+  Holders peers_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace postrider

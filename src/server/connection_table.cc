@@ -1,0 +1,117 @@
+#include "src/server/connection_table.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "src/base/clock.h"
+#include "src/server/frame_guard.h"
+#include "src/server/metrics_page.h"
+#include "src/server/peer.h"
+#include "src/server/socket_hooks.h"
+
+namespace postrider {
+namespace {
+
+constexpr int kCutOffLoggedPerSecond = 1;
+
+}  // namespace
+
+// Deletes itself when its socket is closed.
+class ConnectionTable::Connection final : public WatchedSocket {
+ public:
+  Connection(std::shared_ptr<ConnectionTable> table, std::string peer)
+      : table_(std::move(table)), peer_(std::move(peer)) {}
+
+  bool Received(const msghdr& message, size_t bytes) override {
+    if (table_->limits_.encrypted) return true;
+    const absl::Duration now = SystemClock().Monotonic();
+    const char* why = nullptr;
+    for (size_t i = 0; i < message.msg_iovlen && bytes > 0 && why == nullptr; ++i) {
+      const iovec& piece = message.msg_iov[i];
+      const size_t size = std::min(bytes, piece.iov_len);
+      why = guard_.Take(piece.iov_base, size, now);
+      bytes -= size;
+    }
+    if (why == nullptr) return true;
+    if (!std::exchange(cut_off_, true)) table_->OnCutOff(peer_, why);
+    return false;
+  }
+
+  void Closing() override {
+    table_->Remove(peer_);
+    delete this;
+  }
+
+ private:
+  const std::shared_ptr<ConnectionTable> table_;
+  const std::string peer_;
+  FrameGuard guard_;
+  bool cut_off_ = false;
+};
+
+std::shared_ptr<ConnectionTable> ConnectionTable::Create(const Limits& limits) {
+  return std::shared_ptr<ConnectionTable>(new ConnectionTable(limits));
+}
+
+ConnectionTable::ConnectionTable(const Limits& limits)
+    : limits_(limits), cut_off_limiter_(SystemClock(), kCutOffLoggedPerSecond) {}
+
+ConnectionTable::~ConnectionTable() = default;
+
+ConnectionTable::Verdict ConnectionTable::Add(int fd, const sockaddr* address) {
+  std::string peer = PeerOf(address);
+  {
+    MutexLock lock(&mutex_);
+    if (count_ >= limits_.in_all || fd >= kMaxWatchedFd) {
+      metrics_.refused.Add();
+      return Verdict::kTooMany;
+    }
+    int& of_peer = by_peer_[peer];
+    if (of_peer >= limits_.per_peer) {
+      metrics_.refused_of_peer.Add();
+      return Verdict::kTooManyOfPeer;
+    }
+    ++of_peer;
+    ++count_;
+    metrics_.open.Set(count_);
+  }
+  metrics_.accepted.Add();
+  WatchSocket(fd, new Connection(shared_from_this(), std::move(peer)));
+  return Verdict::kTaken;
+}
+
+bool ConnectionTable::HasRoom() const {
+  MutexLock lock(&mutex_);
+  return count_ < limits_.in_all;
+}
+
+void ConnectionTable::Remove(const std::string& peer) {
+  MutexLock lock(&mutex_);
+  const auto found = by_peer_.find(peer);
+  if (--found->second == 0) by_peer_.erase(found);
+  metrics_.open.Set(--count_);
+}
+
+void ConnectionTable::OnCutOff(const std::string& peer, const char* why) {
+  metrics_.cut_off.Add();
+  uint64_t suppressed = 0;
+  if (!cut_off_limiter_.Allow(&suppressed)) return;
+  Log(LogLevel::kWarn, kCutOffMessage,
+      {{"peer", peer}, {"it", why}, {"suppressed", absl::StrCat(suppressed)}});
+}
+
+void AddConnectionMetrics(const ConnectionTable::Metrics& metrics, MetricsPage* page) {
+  page->AddGauge("postrider_grpc_connections", "Connections of gRPC callers.", {}, metrics.open);
+  page->AddCounter("postrider_grpc_connections_accepted_total", "Connections that were taken.", {},
+                   metrics.accepted);
+  const char* const refused = "Connections closed at once, since there were too many.";
+  page->AddCounter("postrider_grpc_connections_refused_total", refused, {{"bound", "all"}},
+                   metrics.refused);
+  page->AddCounter("postrider_grpc_connections_refused_total", refused, {{"bound", "peer"}},
+                   metrics.refused_of_peer);
+  page->AddCounter("postrider_grpc_connections_cut_off_total",
+                   "Connections ended for what no honest client does.", {}, metrics.cut_off);
+}
+
+}  // namespace postrider

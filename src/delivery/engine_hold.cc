@@ -28,6 +28,20 @@ Hold MakeHold(HoldReason reason, std::string detail) {
 
 }  // namespace
 
+void Engine::Impl::CountProbing(WebhookState& webhook) {
+  const bool probing = webhook.open() && webhook.window.probing();
+  if (probing == webhook.counted_probing) return;
+  webhook.counted_probing = probing;
+  metrics_.probing_webhooks.Add(probing ? 1 : -1);
+  webhook.state_since = now_.steady;
+  if (options_.listener == nullptr) return;
+  if (probing) {
+    options_.listener->OnHeldBack(*webhook.config, webhook.last_error);
+  } else if (webhook.open()) {
+    options_.listener->OnLetGo(*webhook.config);
+  }
+}
+
 Moment Engine::Impl::Now() const {
   Moment now;
   now.wall = clock_.Now();

@@ -127,7 +127,7 @@ TEST(RetryAfterTest, ReadsEveryFormOfADate) {
 }
 
 TEST(RetryAfterTest, PassesOverWhatIsNeither) {
-  for (const char* value : {"", " ", "-5", "+5", "1.5", "5s", "soon", "infinite-future",
+  for (const char* value : {"", " ", "-5", "+5", "5s", "soon", "infinite-future",
                             "Sun, 06 Nov 1994", "06 Nov 1994 08:49:37 GMT", "0x10", "1 2"}) {
     EXPECT_EQ(ParseRetryAfter(value, kExample), std::nullopt) << value;
   }

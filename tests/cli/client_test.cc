@@ -116,7 +116,7 @@ class ClientServerTest : public ::testing::Test {
 
   ServerConfig config_;
   TestCertificates certificates_;
-  RpcServices services_{SystemClock(), 1 << 20};
+  RpcServices services_{SystemClock(), {1000, 1 << 20, 1 << 20}};
   std::unique_ptr<RpcServer> server_;
   ClientOptions options_;
 };

@@ -20,6 +20,7 @@ using testing::HasSubstr;
 
 class NoLoop final : public CurlSocketOwner {
  public:
+  bool IsAllowed(int) override { return true; }
   void OnSocketOpened(int, void*) override {}
   void OnSocketClosed(int) override {}
 };
@@ -122,6 +123,7 @@ class TakenPort final : public CurlSocketOwner {
   }
   ~TakenPort() override { close(other_); }
 
+  bool IsAllowed(int) override { return true; }
   void OnSocketOpened(int fd, void*) override { BindTo(fd); }
   void OnSocketClosed(int) override {}
 

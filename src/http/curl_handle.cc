@@ -244,6 +244,11 @@ curl_socket_t CurlHandle::OnOpenSocket(void* self_pointer, curlsocktype, curl_so
   const int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
   self->open_errno_ = fd < 0 ? errno : 0;
   if (fd < 0) return CURL_SOCKET_BAD;
+  if (!self->sockets_.IsAllowed(fd)) {
+    close(fd);
+    self->open_errno_ = EMFILE;
+    return CURL_SOCKET_BAD;
+  }
   self->sockets_.connections().Remove(fd);
   self->sockets_.OnSocketOpened(fd, self->owner_);
   self->opened_.push_back(fd);

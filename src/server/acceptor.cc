@@ -95,7 +95,7 @@ absl::StatusOr<std::vector<int>> ListenOnAll(const HostPort& address) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(const HostPort& address,
-                                                           std::shared_ptr<ConnectionTable> table) {
+                                                           std::shared_ptr<CallerConnections> table) {
   HostPort real = address;
   absl::StatusOr<std::vector<int>> listeners = absl::UnavailableError("");
   if (address.host == "0.0.0.0") {
@@ -117,7 +117,7 @@ absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(const HostPort& addre
       new Acceptor(std::move(table), std::move(real), *std::move(listeners), wake));
 }
 
-Acceptor::Acceptor(std::shared_ptr<ConnectionTable> table, HostPort address,
+Acceptor::Acceptor(std::shared_ptr<CallerConnections> table, HostPort address,
                    std::vector<int> listeners, int wake)
     : table_(std::move(table)),
       address_(std::move(address)),
@@ -202,8 +202,8 @@ bool Acceptor::AcceptAll(int listener) {
 void Acceptor::Take(int fd, const sockaddr* address) {
   const int yes = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof(yes));
-  const ConnectionTable::Verdict verdict = table_->Add(fd, address);
-  if (verdict == ConnectionTable::Verdict::kTaken) {
+  const CallerConnections::Verdict verdict = table_->Add(fd, address);
+  if (verdict == CallerConnections::Verdict::kTaken) {
     hand_over_(fd);
     return;
   }
@@ -211,7 +211,7 @@ void Acceptor::Take(int fd, const sockaddr* address) {
   uint64_t suppressed = 0;
   if (!refusal_limiter_.Allow(&suppressed)) return;
   Log(LogLevel::kWarn, "a connection was refused, since there are as many as there may be",
-      {{"bound", verdict == ConnectionTable::Verdict::kTooMany ? "in all" : "of one peer"},
+      {{"bound", verdict == CallerConnections::Verdict::kTooMany ? "in all" : "of one peer"},
        {"suppressed", absl::StrCat(suppressed)}});
 }
 

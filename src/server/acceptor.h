@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "src/server/connection_table.h"
+#include "src/server/caller_connections.h"
 #include "src/server/logging.h"
 #include "src/server/units.h"
 
@@ -34,7 +34,7 @@ class Acceptor {
   // Binds and listens on all addresses that the host stands for; port 0 picks one. RESOURCE_EXHAUSTED
   // when there are no descriptors, UNAVAILABLE with the reason when the address cannot be had.
   static absl::StatusOr<std::unique_ptr<Acceptor>> Listen(const HostPort& address,
-                                                          std::shared_ptr<ConnectionTable> table);
+                                                          std::shared_ptr<CallerConnections> table);
   // Stops.
   ~Acceptor();
   Acceptor(const Acceptor&) = delete;
@@ -52,7 +52,7 @@ class Acceptor {
   bool CanAccept() const;
 
  private:
-  Acceptor(std::shared_ptr<ConnectionTable> table, HostPort address, std::vector<int> listeners,
+  Acceptor(std::shared_ptr<CallerConnections> table, HostPort address, std::vector<int> listeners,
            int wake);
 
   void Run();
@@ -61,7 +61,7 @@ class Acceptor {
   void Take(int fd, const sockaddr* address);
   void TellOfShortage(int error);
 
-  const std::shared_ptr<ConnectionTable> table_;
+  const std::shared_ptr<CallerConnections> table_;
   const HostPort address_;
   std::vector<int> listeners_;
   const int wake_;

@@ -17,7 +17,7 @@
 #include "src/base/processors.h"
 #include "src/server/acceptor.h"
 #include "src/server/call_queue.h"
-#include "src/server/connection_table.h"
+#include "src/server/caller_connections.h"
 #include "src/server/health_service.h"
 #include "src/server/logging.h"
 #include "src/server/reflection_service.h"
@@ -129,8 +129,8 @@ std::vector<std::string> ReflectedNames() {
   return names;
 }
 
-ConnectionTable::Limits LimitsOf(const ServerConfig& config) {
-  ConnectionTable::Limits limits;
+CallerConnections::Limits LimitsOf(const ServerConfig& config) {
+  CallerConnections::Limits limits;
   if (config.grpc_max_connections > 0) limits.in_all = config.grpc_max_connections;
   limits.per_peer = config.grpc_max_connections_per_peer > 0
                         ? config.grpc_max_connections_per_peer
@@ -166,7 +166,7 @@ void SetLimits(const ServerConfig& config, grpc::ServerBuilder* builder) {
 
 struct RpcServer::Parts {
   std::unique_ptr<TlsCertificates> certificates;
-  std::shared_ptr<ConnectionTable> connections;
+  std::shared_ptr<CallerConnections> connections;
   std::unique_ptr<HealthService> health;
   std::unique_ptr<ReflectionService> reflection;
   Queues queues;
@@ -184,7 +184,7 @@ std::variant<std::unique_ptr<RpcServer>, Failure> RpcServer::Start(
   const std::shared_ptr<grpc::ServerCredentials> credentials =
       parts.certificates == nullptr ? grpc::InsecureServerCredentials()
                                     : parts.certificates->MakeCredentials();
-  parts.connections = ConnectionTable::Create(LimitsOf(config));
+  parts.connections = CallerConnections::Create(LimitsOf(config));
   absl::StatusOr<std::unique_ptr<Acceptor>> acceptor =
       Acceptor::Listen(*ParseHostPort(config.listen), parts.connections);
   if (!acceptor.ok()) return NotListening(config, acceptor.status());

@@ -20,7 +20,7 @@ namespace postrider {
 
 class Acceptor;
 class CallQueue;
-class ConnectionTable;
+class CallerConnections;
 class HealthService;
 class QueuedService;
 class ReflectionService;
@@ -55,7 +55,7 @@ class RpcServer {
   // A new caller gets in: there are fewer connections than there may be, and descriptors are left.
   bool CanAccept() const;
 
-  const ConnectionTable& connections() const { return *connections_; }
+  const CallerConnections& connections() const { return *connections_; }
 
   // With the real port.
   const HostPort& address() const;
@@ -79,7 +79,7 @@ class RpcServer {
   // Handshakes ask for it.
   const std::unique_ptr<TlsCertificates> certificates_;
   // Outlives the server, whose last connections go after it.
-  const std::shared_ptr<ConnectionTable> connections_;
+  const std::shared_ptr<CallerConnections> connections_;
   const std::unique_ptr<HealthService> health_;
   const std::unique_ptr<ReflectionService> reflection_;
   const Queues queues_;

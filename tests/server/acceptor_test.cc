@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "src/base/mutex.h"
-#include "src/server/connection_table.h"
+#include "src/server/caller_connections.h"
 #include "tests/server/raw_http2.h"
 
 namespace postrider {
@@ -26,8 +26,8 @@ class AcceptorTest : public ::testing::Test {
     for (const int fd : taken_) close(fd);
   }
 
-  void Start(const ConnectionTable::Limits& limits) {
-    table_ = ConnectionTable::Create(limits);
+  void Start(const CallerConnections::Limits& limits) {
+    table_ = CallerConnections::Create(limits);
     auto acceptor = Acceptor::Listen({"127.0.0.1", 0}, table_);
     ASSERT_TRUE(acceptor.ok()) << acceptor.status();
     acceptor_ = *std::move(acceptor);
@@ -54,7 +54,7 @@ class AcceptorTest : public ::testing::Test {
   }
   int port() const { return acceptor_->address().port; }
 
-  std::shared_ptr<ConnectionTable> table_;
+  std::shared_ptr<CallerConnections> table_;
   std::unique_ptr<Acceptor> acceptor_;
   Mutex mutex_;
   CondVar changed_;

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -68,6 +69,8 @@ RawHttp2::RawHttp2(int port, const std::string& tls_ca, const char* from)
   impl_->connected =
       connect(impl_->fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
   if (!impl_->connected || tls_ca.empty()) return;
+  // OpenSSL writes without MSG_NOSIGNAL.
+  signal(SIGPIPE, SIG_IGN);
   impl_->context = SSL_CTX_new(TLS_client_method());
   SSL_CTX_load_verify_file(impl_->context, tls_ca.c_str());
   impl_->ssl = SSL_new(impl_->context);

@@ -9,7 +9,7 @@
 
 #include "postrider/v1/notification_service.grpc.pb.h"
 #include "src/base/clock.h"
-#include "src/server/connection_table.h"
+#include "src/server/caller_connections.h"
 #include "src/server/rpc_server.h"
 #include "src/server/rpc_services.h"
 #include "tests/server/grpc_probe.h"

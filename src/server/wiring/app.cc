@@ -18,7 +18,7 @@
 #include "src/http/address_policy.h"
 #include "src/outbox/sqlite/sqlite_outbox.h"
 #include "src/server/admin_http.h"
-#include "src/server/connection_table.h"
+#include "src/server/caller_connections.h"
 #include "src/server/delivery_handlers.h"
 #include "src/server/descriptor_budget.h"
 #include "src/server/logging.h"

@@ -1,4 +1,4 @@
-#include "src/server/connection_table.h"
+#include "src/server/caller_connections.h"
 
 #include <algorithm>
 #include <utility>
@@ -18,9 +18,9 @@ constexpr int kCutOffLoggedPerSecond = 1;
 }  // namespace
 
 // Deletes itself when its socket is closed.
-class ConnectionTable::Connection final : public WatchedSocket {
+class CallerConnections::Connection final : public WatchedSocket {
  public:
-  Connection(std::shared_ptr<ConnectionTable> table, std::string peer)
+  Connection(std::shared_ptr<CallerConnections> table, std::string peer)
       : table_(std::move(table)), peer_(std::move(peer)) {}
 
   bool Received(const msghdr& message, size_t bytes) override {
@@ -44,22 +44,22 @@ class ConnectionTable::Connection final : public WatchedSocket {
   }
 
  private:
-  const std::shared_ptr<ConnectionTable> table_;
+  const std::shared_ptr<CallerConnections> table_;
   const std::string peer_;
   FrameGuard guard_;
   bool cut_off_ = false;
 };
 
-std::shared_ptr<ConnectionTable> ConnectionTable::Create(const Limits& limits) {
-  return std::shared_ptr<ConnectionTable>(new ConnectionTable(limits));
+std::shared_ptr<CallerConnections> CallerConnections::Create(const Limits& limits) {
+  return std::shared_ptr<CallerConnections>(new CallerConnections(limits));
 }
 
-ConnectionTable::ConnectionTable(const Limits& limits)
+CallerConnections::CallerConnections(const Limits& limits)
     : limits_(limits), cut_off_limiter_(SystemClock(), kCutOffLoggedPerSecond) {}
 
-ConnectionTable::~ConnectionTable() = default;
+CallerConnections::~CallerConnections() = default;
 
-ConnectionTable::Verdict ConnectionTable::Add(int fd, const sockaddr* address) {
+CallerConnections::Verdict CallerConnections::Add(int fd, const sockaddr* address) {
   std::string peer = PeerOf(address);
   {
     MutexLock lock(&mutex_);
@@ -81,19 +81,19 @@ ConnectionTable::Verdict ConnectionTable::Add(int fd, const sockaddr* address) {
   return Verdict::kTaken;
 }
 
-bool ConnectionTable::HasRoom() const {
+bool CallerConnections::HasRoom() const {
   MutexLock lock(&mutex_);
   return count_ < limits_.in_all;
 }
 
-void ConnectionTable::Remove(const std::string& peer) {
+void CallerConnections::Remove(const std::string& peer) {
   MutexLock lock(&mutex_);
   const auto found = by_peer_.find(peer);
   if (--found->second == 0) by_peer_.erase(found);
   metrics_.open.Set(--count_);
 }
 
-void ConnectionTable::OnCutOff(const std::string& peer, const char* why) {
+void CallerConnections::OnCutOff(const std::string& peer, const char* why) {
   metrics_.cut_off.Add();
   uint64_t suppressed = 0;
   if (!cut_off_limiter_.Allow(&suppressed)) return;
@@ -101,7 +101,7 @@ void ConnectionTable::OnCutOff(const std::string& peer, const char* why) {
       {{"peer", peer}, {"it", why}, {"suppressed", absl::StrCat(suppressed)}});
 }
 
-void AddConnectionMetrics(const ConnectionTable::Metrics& metrics, MetricsPage* page) {
+void AddConnectionMetrics(const CallerConnections::Metrics& metrics, MetricsPage* page) {
   page->AddGauge("postrider_grpc_connections", "Connections of gRPC callers.", {}, metrics.open);
   page->AddCounter("postrider_grpc_connections_accepted_total", "Connections that were taken.", {},
                    metrics.accepted);

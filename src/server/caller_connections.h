@@ -25,7 +25,7 @@ inline constexpr char kCutOffMessage[] =
 //
 // Thread-safe. Lives as long as any of its connections, which may be a little longer than the
 // server: make it with Create.
-class ConnectionTable : public std::enable_shared_from_this<ConnectionTable> {
+class CallerConnections : public std::enable_shared_from_this<CallerConnections> {
  public:
   struct Limits {
     // What the listener may have open at once, and what one peer (peer.h) may.
@@ -44,10 +44,10 @@ class ConnectionTable : public std::enable_shared_from_this<ConnectionTable> {
     Counter cut_off;
   };
 
-  static std::shared_ptr<ConnectionTable> Create(const Limits& limits);
-  ~ConnectionTable();
-  ConnectionTable(const ConnectionTable&) = delete;
-  ConnectionTable& operator=(const ConnectionTable&) = delete;
+  static std::shared_ptr<CallerConnections> Create(const Limits& limits);
+  ~CallerConnections();
+  CallerConnections(const CallerConnections&) = delete;
+  CallerConnections& operator=(const CallerConnections&) = delete;
 
   // Counts the socket, which is open and somebody else's, until it is closed.
   Verdict Add(int fd, const sockaddr* address);
@@ -61,7 +61,7 @@ class ConnectionTable : public std::enable_shared_from_this<ConnectionTable> {
  private:
   class Connection;
 
-  explicit ConnectionTable(const Limits& limits);
+  explicit CallerConnections(const Limits& limits);
   void Remove(const std::string& peer);
   void OnCutOff(const std::string& peer, const char* why);
 
@@ -74,6 +74,6 @@ class ConnectionTable : public std::enable_shared_from_this<ConnectionTable> {
   std::unordered_map<std::string, int> by_peer_ ABSL_GUARDED_BY(mutex_);
 };
 
-void AddConnectionMetrics(const ConnectionTable::Metrics& metrics, MetricsPage* page);
+void AddConnectionMetrics(const CallerConnections::Metrics& metrics, MetricsPage* page);
 
 }  // namespace postrider

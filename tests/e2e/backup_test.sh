@@ -43,11 +43,13 @@ as_other=()
 if (($(id -u) == 0)); then as_other=(setpriv --reuid 65534 --regid 65534 --clear-groups); fi
 
 start_server() {
+  # Else the line of the server before would be taken for its own.
+  rm -f server.out
   "${as_other[@]}" "$postrider" serve --data-dir "$data" --listen 127.0.0.1:0 \
     --http-listen 127.0.0.1:0 --min-free-bytes 0 </dev/null >server.out 2>server.err &
   server=$!
   local deadline=$((SECONDS + 120))
-  until grep -q '^ready ' server.out; do
+  until grep -qs '^ready ' server.out; do
     kill -0 "$server" 2>/dev/null || fail "the server does not start: $(<server.err)"
     ((SECONDS < deadline)) || fail "the server is not ready in time"
     sleep 0.05

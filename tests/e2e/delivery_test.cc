@@ -25,7 +25,7 @@ using testing::HasSubstr;
 
 // ---- Deliveries that fail
 
-TEST(RetryTest, AttemptsGoOnAfterARestartWithTheirBackoff) {
+TEST(RetryTest, AttemptsGoOnAfterARestart) {
   HttpSink sink;
   ServerProcess server;
   ASSERT_TRUE(server.Start());
@@ -63,14 +63,14 @@ TEST(RetryTest, AttemptsGoOnAfterARestartWithTheirBackoff) {
     EXPECT_EQ(found.attempts(i).number(), i + 1);
     EXPECT_EQ(found.attempts(i).http_status(), i + 1 < found.attempts_size() ? 500 : 200);
   }
-  // Attempt n+1 comes no sooner than 0.8 * initial * 2^(n-1) after attempt n, also where n was
-  // made by the process that was killed. Requests may be more than attempts, by the one that was
-  // under way at the kill.
+  // Attempt n+1 comes no sooner than 0.8 * initial * 2^(n-1) after attempt n. Those after the
+  // restart may: a webhook that was failing then is probed, at the pace of probes. Requests may be
+  // more than attempts, by the one that was under way at the kill.
   const auto time_of = [](const v1::Attempt& attempt) {
     return absl::FromUnixSeconds(attempt.start_time().seconds()) +
            absl::Nanoseconds(attempt.start_time().nanos());
   };
-  for (int n = 1; n < found.attempts_size(); ++n) {
+  for (int n = 1; n < before; ++n) {
     EXPECT_GE(time_of(found.attempts(n)) - time_of(found.attempts(n - 1)),
               0.8 * kInitial * (1 << (n - 1)) - absl::Milliseconds(1))
         << "after attempt " << n;

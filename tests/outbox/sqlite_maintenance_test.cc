@@ -195,6 +195,7 @@ TEST_F(SqliteMaintenanceTest, WhatAWrongClockPutOffIsDueAfterTheRestart) {
   ASSERT_TRUE(RecordAll(*outbox_, batch).ok());
   outbox_.reset();
   clock_.SetWall(right + absl::Hours(1));
+  clock_.Restart();
   outbox_ = OpenOutbox(TestOptions(dir_.path()), clock_);
   ASSERT_TRUE(Eventually([&] {
     const auto page = ReadOwed(*outbox_, hook->id);

@@ -90,12 +90,11 @@ absl::StatusOr<std::optional<OwedSweep::Walk>> OwedSweep::Begin(WebhookId webhoo
   const ResetOnExit reset(disabled_);
   disabled_.Bind(webhook);
   ASSIGN_OR_RETURN(const bool found, disabled_.Next());
-  std::optional<Walk> walk;
-  if (!found) return walk;
-  walk.emplace();
-  walk->webhook = webhook;
-  walk->disabled = NullableTime(disabled_, 0);
-  walk->max_age = DurationFromMicros(disabled_.Int(1));
+  if (!found) return std::nullopt;
+  Walk walk;
+  walk.webhook = webhook;
+  walk.disabled = NullableTime(disabled_, 0);
+  walk.max_age = DurationFromMicros(disabled_.Int(1));
   return walk;
 }
 

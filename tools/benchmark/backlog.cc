@@ -34,6 +34,9 @@ void MakeOneOwed(const std::string& server_binary, const std::string& data_dir, 
   }
   sink.SetHang(false);
   const SqlitePtr db = OpenSqlite(DatabasePath(data_dir));
+  // The server was killed, and its log is copied here: the file is whole without it. One of an older
+  // schema does not have the mark.
+  sqlite3_exec(db.get(), "UPDATE meta SET in_use = 0", nullptr, nullptr, nullptr);
   ExecSqlite(db.get(), "PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
@@ -121,7 +124,9 @@ void MakeBacklog(const std::string& server_binary, const std::string& data_dir, 
       if (i % kRowsPerTransaction == 0) ExecSqlite(db.get(), "COMMIT; BEGIN IMMEDIATE");
     }
   }
-  ExecSqlite(db.get(), "COMMIT; PRAGMA wal_checkpoint(TRUNCATE)");
+  ExecSqlite(db.get(), "COMMIT");
+  sqlite3_exec(db.get(), "UPDATE meta SET in_use = 0", nullptr, nullptr, nullptr);
+  ExecSqlite(db.get(), "PRAGMA wal_checkpoint(TRUNCATE)");
   const int64_t found = IntFromSqlite(db.get(), "SELECT count(*) FROM delivery WHERE state = 0");
   if (found != spec.owed) Fail(absl::StrCat("the backlog has ", found, " deliveries"));
 }

@@ -24,8 +24,8 @@ class EngineListener {
  public:
   virtual ~EngineListener() = default;
 
-  // The webhook's receiver fails: from now on one delivery at a time is tried. `error`: what came of
-  // the last one, empty when it was failing before the process began.
+  // The webhook's receiver fails: from now on one delivery at a time is tried. `error`: what came
+  // of the last one, empty when it was failing before the process began.
   virtual void OnHeldBack(const Webhook& webhook, const std::string& error) = 0;
   // It works again, or was configured anew.
   virtual void OnLetGo(const Webhook& webhook) = 0;

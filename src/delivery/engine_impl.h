@@ -131,8 +131,9 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   bool MaySend() const {
     return !draining_ && recorder_.CanSend() && unrecorded_ < options_.max_unrecorded;
   }
-  // How many more slots the tenant may take: up to an equal share of nearly all, and beyond it while
-  // a part is free. So one that is alone gets nearly all, and there is something for the next one.
+  // How many more slots the tenant may take: up to an equal share of nearly all, and beyond it
+  // while a part is free. So one that is alone gets nearly all, and there is something for the next
+  // one.
   size_t RoomOf(const TenantState& tenant) const;
   bool MaySendFor(const TenantState& tenant) const { return RoomOf(tenant) > 0; }
   size_t ShareOfTenant() const;

@@ -63,9 +63,9 @@ struct PendingDelivery {
   absl::Time due;
 };
 
-// Tells what the engines make of webhooks and of what is owed to them. Thread-safe. `done` is called
-// once, later, on a thread of its own, and must be quick; it is dropped uncalled when the server
-// stops before.
+// Tells what the engines make of webhooks and of what is owed to them. Thread-safe. `done` is
+// called once, later, on a thread of its own, and must be quick; it is dropped uncalled when the
+// server stops before.
 class StatusSource {
  public:
   virtual ~StatusSource() = default;

@@ -12,9 +12,9 @@ namespace postrider {
 // than a year, whatever the policy says.
 absl::Duration RetryDelay(const RetryPolicy& policy, int attempt, double uniform);
 
-// How long to wait after a probe that failed: the delay above, but at most max_probe_interval. Where
-// that is what counts it is shortened by up to 20%, so that many webhooks that died together do not
-// stay together. A pure function. `probes`: that failed in a row, from 1.
+// How long to wait after a probe that failed: the delay above, but at most max_probe_interval.
+// Where that is what counts it is shortened by up to 20%, so that many webhooks that died together
+// do not stay together. A pure function. `probes`: that failed in a row, from 1.
 absl::Duration ProbeDelay(const RetryPolicy& policy, int probes, double uniform);
 
 }  // namespace postrider

@@ -32,8 +32,8 @@ class Window {
 
   void OnSuccess();
   // `was_probe`: the attempt began while probing. The rest of a full window, which fails late, says
-  // nothing new. `for_long`: nothing but failures has come for a long time. True when the next probe
-  // must wait for the backoff of failed_probes().
+  // nothing new. `for_long`: nothing but failures has come for a long time. True when the next
+  // probe must wait for the backoff of failed_probes().
   bool OnFailure(bool was_probe, bool for_long);
 
  private:

@@ -20,8 +20,8 @@ namespace postrider {
 // no bound on connections.
 //
 // When accept fails for want of a descriptor or memory, callers wait in the system's queue, and it
-// is tried again ten times a second. What comes beyond the table's bounds is closed at once, so that
-// a caller hears of it, and does not wait.
+// is tried again ten times a second. What comes beyond the table's bounds is closed at once, so
+// that a caller hears of it, and does not wait.
 //
 // Belongs to its owner's thread, but for CanAccept.
 class Acceptor {
@@ -31,8 +31,9 @@ class Acceptor {
   // Called about once a second, on the acceptor's thread.
   using Tick = std::function<void()>;
 
-  // Binds and listens on all addresses that the host stands for; port 0 picks one. RESOURCE_EXHAUSTED
-  // when there are no descriptors, UNAVAILABLE with the reason when the address cannot be had.
+  // Binds and listens on all addresses that the host stands for; port 0 picks one.
+  // RESOURCE_EXHAUSTED when there are no descriptors, UNAVAILABLE with the reason when the address
+  // cannot be had.
   static absl::StatusOr<std::unique_ptr<Acceptor>> Listen(const HostPort& address,
                                                           std::shared_ptr<CallerConnections> table);
   // Stops.
@@ -45,7 +46,8 @@ class Acceptor {
 
   // Begins to accept.
   void Start(HandOver hand_over, Tick tick);
-  // Accepts nothing more and closes the listener: who waits in its queue is turned away. Idempotent.
+  // Accepts nothing more and closes the listener: who waits in its queue is turned away.
+  // Idempotent.
   void Stop();
 
   // A new caller gets in: there is room in the table, and there are descriptors. Thread-safe.

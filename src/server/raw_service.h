@@ -47,8 +47,8 @@ class RawService final : public Api::AsyncService {
   }
 };
 
-// What a request may be, as it comes over the wire. gRPC takes a little more, so that a caller hears
-// of it from us: gRPC's own answer looks as if a later try might succeed.
+// What a request may be, as it comes over the wire. gRPC takes a little more, so that a caller
+// hears of it from us: gRPC's own answer looks as if a later try might succeed.
 inline constexpr size_t kMaxRequestBytes = size_t{16} << 20;
 
 // Takes the bytes away, whether they are a request or not: INVALID_ARGUMENT when they are none, or

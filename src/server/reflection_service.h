@@ -8,8 +8,8 @@
 namespace postrider {
 
 // grpc.reflection.v1.ServerReflection over the generated code of this process. The gRPC that Debian
-// ships has only its forerunner, v1alpha, which is served beside it: newer clients ask for v1 first,
-// and some for nothing else.
+// ships has only its forerunner, v1alpha, which is served beside it: newer clients ask for v1
+// first, and some for nothing else.
 //
 // A call takes one of gRPC's threads for synchronous calls while it lasts. Thread-safe.
 class ReflectionService final : public grpc::reflection::v1::ServerReflection::Service {

@@ -47,7 +47,8 @@ constexpr absl::Duration kMaxUnsent = absl::Minutes(1);
 constexpr absl::Duration kMaxConnectionIdle = absl::Minutes(15);
 
 // A polling thread more makes each call dearer (docs/performance.md), and pays only where
-// processors would be idle without it. But with one alone, what one connection asks of it holds up all others.
+// processors would be idle without it. But with one alone, what one connection asks of it holds up
+// all others.
 constexpr unsigned kProcessorsPerQueue = 3;
 constexpr unsigned kMinQueues = 2;
 constexpr unsigned kMaxQueues = 4;

@@ -9,7 +9,8 @@ namespace postrider {
 // Looks over gRPC's shoulder. gRPC owns the sockets that it is given, reads them and closes them,
 // and says neither what came nor when one is gone. So this program defines `recvmsg`, `close` and
 // OpenSSL's `SSL_read` itself: the dynamic linker binds gRPC's calls to these, which do what the
-// real ones do, and tell who watches the socket. What is not watched pays for one look into a table.
+// real ones do, and tell who watches the socket. What is not watched pays for one look into a
+// table.
 //
 // The alternative, a relay between each client and gRPC, would take two more descriptors a
 // connection, copy every byte twice and wake one more thread for each call.

@@ -13,10 +13,10 @@ namespace postrider {
 inline constexpr absl::Duration kRetryDelay = absl::Seconds(1);
 
 // The google.rpc.Status: code, message and details. Every error has an ErrorInfo, as the first of
-// its details, made up from the code where the status has none. A RetryInfo stands where a later try
-// may succeed: as reasons.h says of a reason, and with RESOURCE_EXHAUSTED and UNAVAILABLE where it
-// says nothing. What an inner error says of the machine (INTERNAL, UNKNOWN, DATA_LOSS) stays in the
-// log: the caller gets a sentence that says what to do.
+// its details, made up from the code where the status has none. A RetryInfo stands where a later
+// try may succeed: as reasons.h says of a reason, and with RESOURCE_EXHAUSTED and UNAVAILABLE where
+// it says nothing. What an inner error says of the machine (INTERNAL, UNKNOWN, DATA_LOSS) stays in
+// the log: the caller gets a sentence that says what to do.
 google::rpc::Status ToRpcStatus(const absl::Status& status);
 
 // The same as gRPC sends it, the google.rpc.Status serialised in the details. Clients refuse

@@ -34,8 +34,8 @@ void MakeOneOwed(const std::string& server_binary, const std::string& data_dir, 
   }
   sink.SetHang(false);
   const SqlitePtr db = OpenSqlite(DatabasePath(data_dir));
-  // The server was killed, and its log is copied here: the file is whole without it. One of an older
-  // schema does not have the mark.
+  // The server was killed, and its log is copied here: the file is whole without it. One of an
+  // older schema does not have the mark.
   sqlite3_exec(db.get(), "UPDATE meta SET in_use = 0", nullptr, nullptr, nullptr);
   ExecSqlite(db.get(), "PRAGMA wal_checkpoint(TRUNCATE)");
 }

@@ -3,8 +3,8 @@
 #include "tools/benchmark/bench.h"
 
 // What gRPC's two APIs for servers cost when answers come later from another thread, as Postrider's
-// do: a completion queue with one polling thread, which is what it has, against callbacks. They take
-// turns, so that the machine's moods meet both.
+// do: a completion queue with one polling thread (Postrider has one for each of its queues) against
+// callbacks. They take turns, so that the machine's moods meet both.
 
 namespace postrider::bench {
 namespace {

@@ -24,8 +24,8 @@ bool Install() {
   InstallPageCache();
   sqlite3_vfs* const vfs = sqlite3_vfs_find(nullptr);
   if (vfs == nullptr || vfs->iVersion < 3) return false;
-  // Debian's SQLite calls the one, others may call the other; one that it was built without is known
-  // all the same, and never called.
+  // Debian's SQLite calls the one, others may call the other; one that it was built without is
+  // known all the same, and never called.
   for (const char* name : {"pwrite", "pwrite64"}) {
     if (vfs->xSetSystemCall(vfs, name, reinterpret_cast<sqlite3_syscall_ptr>(Write)) != SQLITE_OK) {
       return false;

@@ -36,8 +36,8 @@ class WriteSession {
   WriteSession(const WriteSession&) = delete;
   WriteSession& operator=(const WriteSession&) = delete;
 
-  // What was stored by a clock that has been set since is put right: what is due, and how old it is.
-  // Before anything else is done. A full disk leaves it as it is.
+  // What was stored by a clock that has been set since is put right: what is due, and how old it
+  // is. Before anything else is done. A full disk leaves it as it is.
   absl::Status PutTimesRight();
 
   absl::Status Begin();
@@ -64,8 +64,8 @@ class WriteSession {
     janitor_.Stored(static_cast<int64_t>(stored));
     return status;
   }
-  // Before a webhook is enabled again, what is owed to it and whose age is spent is ended, a part in
-  // each call: `more` says that it is to be called again. `walk`: empty in the first call.
+  // Before a webhook is enabled again, what is owed to it and whose age is spent is ended, a part
+  // in each call: `more` says that it is to be called again. `walk`: empty in the first call.
   absl::Status ModifyWebhook(const std::string& tenant, const std::string& name,
                              Outbox::Modify& modify, absl::Time now, Effects* effects,
                              std::optional<OwedSweep::Walk>* walk, bool* more,

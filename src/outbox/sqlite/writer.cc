@@ -32,8 +32,8 @@ constexpr absl::Duration kGather = absl::Milliseconds(1);
 // the readers so that the log can begin anew.
 constexpr int kCheckpointPages = 4000;
 constexpr int kRestartPages = 4 * kCheckpointPages;
-// It waits for the outbox's own readers: in each of the checkpoint's two stages, and once more since
-// a read that began in between may hold the second. They take milliseconds.
+// It waits for the outbox's own readers: in each of the checkpoint's two stages, and once more
+// since a read that began in between may hold the second. They take milliseconds.
 constexpr int kWaitsForReads = 3;
 constexpr absl::Duration kMaxWaitForReads = absl::Milliseconds(100);
 // After a reader of another process was in the way, whom it does not wait for.

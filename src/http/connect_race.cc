@@ -8,19 +8,13 @@
 #include <cerrno>
 
 #include "absl/strings/str_cat.h"
+#include "src/http/own_want.h"
 
 namespace postrider {
 namespace {
 
 // Of the sockets that are free.
 constexpr size_t kTimesFree = 8;
-
-// Whether what is missing is ours, so that it says nothing of the address.
-bool IsWant(int error, const IpAddress& ip) {
-  if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) return true;
-  // No local port is left. Of IPv6 it may mean that this machine has no address.
-  return error == EADDRNOTAVAIL && !ip.is_v6;
-}
 
 bool IsConnected(int fd) {
   sockaddr_storage peer;
@@ -31,6 +25,15 @@ bool IsConnected(int fd) {
 }  // namespace
 
 // ---- ConnectRaces
+
+ConnectRaces::ConnectRaces(EventLoop& loop, const Clock& clock, const AddressPolicy& policy,
+                           absl::Duration connect_timeout,
+                           std::function<int()> descriptor_ceiling)
+    : loop_(loop),
+      clock_(clock),
+      policy_(policy),
+      connect_timeout_(connect_timeout),
+      descriptor_ceiling_(std::move(descriptor_ceiling)) {}
 
 ConnectRace* ConnectRaces::TakeDue() {
   if (timers_.empty() || timers_.begin()->first > clock_.Monotonic()) return nullptr;
@@ -59,9 +62,10 @@ std::optional<size_t> ConnectRaces::Next(const AddressList& addresses, uint16_t 
 }
 
 bool ConnectRaces::TakeSocket(uint64_t share) {
-  size_t& own = sockets_by_share_[share];
-  if (own >= kTimesFree * (kMaxSockets - sockets_)) return false;
-  ++own;
+  const auto own = sockets_by_share_.find(share);
+  const size_t taken = own == sockets_by_share_.end() ? 0 : own->second;
+  if (taken >= kTimesFree * (kMaxSockets - sockets_)) return false;
+  ++sockets_by_share_[share];
   ++sockets_;
   return true;
 }
@@ -70,6 +74,23 @@ void ConnectRaces::GiveBackSocket(uint64_t share) {
   --sockets_;
   const auto own = sockets_by_share_.find(share);
   if (--own->second == 0) sockets_by_share_.erase(own);
+}
+
+int ConnectRaces::Connect(const sockaddr* address, socklen_t size, int* error) const {
+  const int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) {
+    *error = errno;
+    return -1;
+  }
+  if (descriptor_ceiling_ != nullptr && fd >= descriptor_ceiling_()) {
+    *error = EMFILE;
+  } else if (connect(fd, address, size) == 0 || errno == EINPROGRESS) {
+    return fd;
+  } else {
+    *error = errno;
+  }
+  close(fd);
+  return -1;
 }
 
 // ---- ConnectRace
@@ -100,9 +121,9 @@ void ConnectRace::Arm(absl::Duration time) {
 }
 
 void ConnectRace::FirstFailed(TransferResult failure) {
+  if (failure.error != TransferError::kNoResources) NoteFailure(first_);
   if (!failure_.has_value()) failure_ = std::move(failure);
   first_socket_ = -1;
-  NoteFailure(first_);
   next_begin_ = races_.clock_.Monotonic();
 }
 
@@ -160,11 +181,9 @@ TransferResult ConnectRace::TakeFailure() { return Conclude(*std::move(failure_)
 
 TransferResult ConnectRace::Conclude(TransferResult failure) {
   NoteDead();
-  if (wanting_) {
+  if (!want_.empty()) {
     failure.error = TransferError::kNoResources;
-    failure.message +=
-        "; not all of its other addresses could be tried, since this server is short of sockets: "
-        "see its limit of open files (ulimit -n, LimitNOFILE)";
+    absl::StrAppend(&failure.message, "; not all of its other addresses could be tried: ", want_);
   } else {
     absl::StrAppend(&failure.message, "; none of its other addresses (",
                     entrant_.addresses->size() - 1, ") could be connected to either");
@@ -220,28 +239,26 @@ bool ConnectRace::Begin(size_t address) {
     tried_ |= 1u << address;
     return false;
   }
-  wanting_ = !races_.TakeSocket(entrant_.share);
-  if (wanting_) return true;
+  // What is wanting is tried again later.
+  want_.clear();
+  if (!races_.TakeSocket(entrant_.share)) {
+    want_ = "this server opens too many connections at once; it tries again";
+    return true;
+  }
   sockaddr_storage storage;
   const socklen_t size = ip.ToSockaddr(entrant_.port, &storage);
-  const int fd = socket(storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  const bool allowed =
-      races_.descriptor_ceiling_ == nullptr || fd < races_.descriptor_ceiling_();
-  if (!allowed) errno = EMFILE;
-  const bool begun =
-      fd >= 0 && allowed &&
-      (connect(fd, reinterpret_cast<const sockaddr*>(&storage), size) == 0 || errno == EINPROGRESS);
-  const int error = errno;
-  // It is tried again later.
-  const bool want = !begun && IsWant(error, ip);
-  wanting_ = want;
-  if (!want) tried_ |= 1u << address;
-  if (!begun) {
-    if (fd >= 0) close(fd);
+  const auto* const to = reinterpret_cast<const sockaddr*>(&storage);
+  int error = 0;
+  const int fd = races_.Connect(to, size, &error);
+  if (fd < 0) {
     races_.GiveBackSocket(entrant_.share);
-    if (!want) NoteFailure(address);
-    return want;
+    want_ = DescribeOwnWant(error, to, size);
+    if (!want_.empty()) return true;
+    tried_ |= 1u << address;
+    NoteFailure(address);
+    return false;
   }
+  tried_ |= 1u << address;
   const absl::Duration now = races_.clock_.Monotonic();
   give_up_ = std::min(entrant_.deadline, now + races_.connect_timeout_);
   attempts_.push_back({address, fd, now});

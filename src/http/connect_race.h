@@ -1,11 +1,14 @@
 #pragma once
 
+#include <sys/socket.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -35,12 +38,7 @@ class ConnectRaces {
 
   // `descriptor_ceiling`: as in CurlTransportOptions.
   ConnectRaces(EventLoop& loop, const Clock& clock, const AddressPolicy& policy,
-               absl::Duration connect_timeout, std::function<int()> descriptor_ceiling = nullptr)
-      : loop_(loop),
-        clock_(clock),
-        policy_(policy),
-        connect_timeout_(connect_timeout),
-        descriptor_ceiling_(std::move(descriptor_ceiling)) {}
+               absl::Duration connect_timeout, std::function<int()> descriptor_ceiling = nullptr);
 
   // One that wants Advance; null when none does.
   ConnectRace* TakeDue();
@@ -55,16 +53,18 @@ class ConnectRaces {
  private:
   friend class ConnectRace;
 
+  // Whether the share may open one more; then it has.
+  bool TakeSocket(uint64_t share);
+  void GiveBackSocket(uint64_t share);
+  // A socket that has begun to connect; -1, and why, when it cannot.
+  int Connect(const sockaddr* address, socklen_t size, int* error) const;
+
   EventLoop& loop_;
   const Clock& clock_;
   const AddressPolicy& policy_;
   const absl::Duration connect_timeout_;
   const std::function<int()> descriptor_ceiling_;
   DeadAddresses dead_;
-  // Whether the share may open one more; then it has.
-  bool TakeSocket(uint64_t share);
-  void GiveBackSocket(uint64_t share);
-
   size_t sockets_ = 0;
   absl::flat_hash_map<uint64_t, size_t> sockets_by_share_;
   std::set<std::pair<absl::Duration, ConnectRace*>> timers_;
@@ -109,7 +109,8 @@ class ConnectRace final : private EventLoop::Watcher {
   void* owner() const { return entrant_.owner; }
 
   // libcurl could not connect to its address: what comes of it if no other can be connected to.
-  // The next Advance may follow at once.
+  // When that is a want of our own, it says nothing of the address. The next Advance may follow at
+  // once.
   void FirstFailed(TransferResult failure);
   // libcurl is connected: the others are not needed.
   void Rest();
@@ -160,8 +161,8 @@ class ConnectRace final : private EventLoop::Watcher {
   absl::Duration next_begin_;
   // When the last address that was begun with has had its time.
   absl::Duration give_up_;
-  // Some address could not be tried for a want of our own.
-  bool wanting_ = false;
+  // Why an address could not be tried yet, which is a want of our own; empty: none.
+  std::string want_;
   // Where it stands among the timers; InfiniteDuration: nowhere.
   absl::Duration armed_ = absl::InfiniteDuration();
 };

@@ -6,12 +6,12 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
-#include <cstring>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
+#include "src/http/own_want.h"
 
 namespace postrider {
 namespace {
@@ -44,21 +44,17 @@ bool IsTooLongALine(const CurlFailure& failure) {
 }
 
 std::string OfOurs(const CurlFailure& failure) {
-  if (LacksResources(failure.open_errno)) {
-    return absl::StrCat("this server cannot open a socket (", std::strerror(failure.open_errno),
-                        "); raise its limit of open files (ulimit -n, LimitNOFILE)");
+  std::string want = DescribeOwnWant(failure.open_errno);
+  if (want.empty() && failure.code == CURLE_COULDNT_CONNECT) {
+    want = DescribeOwnWant(failure.connect_errno,
+                           reinterpret_cast<const sockaddr*>(&failure.address),
+                           failure.address_size);
   }
-  if (failure.code == CURLE_COULDNT_CONNECT || failure.code == CURLE_SEND_ERROR) {
-    const auto* const address = reinterpret_cast<const sockaddr*>(&failure.address);
-    if (LacksLocalPort(failure.connect_errno, address, failure.address_size)) {
-      return "this server has no local port left for it; widen net.ipv4.ip_local_port_range, or "
-             "lower max_concurrency";
-    }
-    if (LacksResources(failure.connect_errno)) {
-      return absl::StrCat("this server's network is short of memory (",
-                          std::strerror(failure.connect_errno), "); give the machine more");
-    }
+  // To send takes no port: the errno is that of an earlier request then.
+  if (want.empty() && failure.code == CURLE_SEND_ERROR) {
+    want = DescribeOwnWant(failure.connect_errno);
   }
+  if (!want.empty()) return want;
   if (failure.code == CURLE_OUT_OF_MEMORY && !IsTooLongALine(failure)) {
     return "this server is short of memory; give it more";
   }
@@ -185,21 +181,6 @@ std::string ExplainTimeout(const CurlFailure& failure) {
 }
 
 }  // namespace
-
-bool LacksResources(int error) {
-  return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
-}
-
-bool LacksLocalPort(int error, const sockaddr* address, socklen_t size) {
-  if (error != EADDRNOTAVAIL || address->sa_family == AF_UNSPEC) return false;
-  // It is also what connect says when this machine has no address to come from, as where there is
-  // no IPv6: then a datagram socket, which has all its ports, cannot be connected either.
-  const int fd = socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return LacksResources(errno);
-  const bool can = connect(fd, address, size) == 0;
-  close(fd);
-  return can;
-}
 
 TransferError Explain(const CurlFailure& failure, std::string* sentence) {
   if (!failure.refusal.ok()) {

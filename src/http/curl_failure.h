@@ -51,9 +51,4 @@ inline constexpr size_t kMaxHeaderLineBytes = size_t{100} << 10;
 // moment, to see whether there are any.
 TransferError Explain(const CurlFailure& failure, std::string* sentence);
 
-// This process lacks something that a connection needs, so no other address would do better.
-// `error` is an errno of socket or, with the address, of connect.
-bool LacksResources(int error);
-bool LacksLocalPort(int error, const sockaddr* address, socklen_t size);
-
 }  // namespace postrider

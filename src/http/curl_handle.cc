@@ -15,6 +15,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "src/http/curl_failure.h"
+#include "src/http/own_want.h"
 #include "src/http/unasked.h"
 
 namespace postrider {

@@ -340,5 +340,44 @@ TEST(ConnectRacesTest, DeadAddressesComeLastAndThePreferredOneFirst) {
   EXPECT_EQ(order("0.0.0.0"), "012");
 }
 
+// A race whose loop nobody runs, so that a test drives it step by step.
+class ConnectRaceTest : public testing::Test {
+ protected:
+  ConnectRaceTest() { clock_.Advance(absl::Hours(1)); }
+
+  std::unique_ptr<ConnectRace> Begin(const std::vector<std::string>& addresses, uint16_t port,
+                                     int first_socket = -1) {
+    AddressList list;
+    for (const std::string& address : addresses) list.push_back({Ip(address), ""});
+    return std::make_unique<ConnectRace>(
+        races_,
+        ConnectRace::Entrant{std::make_shared<const AddressList>(std::move(list)), port, 1,
+                             absl::InfiniteDuration(), nullptr},
+        0, first_socket);
+  }
+  bool IsDead(const std::string& address, uint16_t port) {
+    return races_.dead().Contains(Ip(address), port, clock_.Monotonic());
+  }
+  static TransferResult Failure(TransferError error) {
+    TransferResult failure;
+    failure.error = error;
+    return failure;
+  }
+
+  FakeClock clock_;
+  LoopThread thread_{clock_};
+  const AddressPolicy policy_{{Cidr::Parse("127.0.0.0/8").value()}};
+  ConnectRaces races_{thread_.loop(), clock_, policy_, absl::Seconds(5)};
+};
+
+TEST_F(ConnectRaceTest, AWantOfOurOwnSaysNothingOfTheAddress) {
+  const std::unique_ptr<ConnectRace> wanting = Begin({"127.0.0.2", "127.0.0.3"}, 80);
+  wanting->FirstFailed(Failure(TransferError::kNoResources));
+  EXPECT_FALSE(IsDead("127.0.0.2", 80));
+  const std::unique_ptr<ConnectRace> refused = Begin({"127.0.0.2", "127.0.0.3"}, 80);
+  refused->FirstFailed(Failure(TransferError::kConnect));
+  EXPECT_TRUE(IsDead("127.0.0.2", 80));
+}
+
 }  // namespace
 }  // namespace postrider

@@ -219,7 +219,11 @@ void ConnectRace::Close(const Attempt& attempt) {
 }
 
 void ConnectRace::Rest() {
-  for (const Attempt& attempt : attempts_) Close(attempt);
+  for (const Attempt& attempt : attempts_) {
+    Close(attempt);
+    // Nothing came of it yet, so it is there for when the one that won fails after all.
+    tried_ &= ~(1u << attempt.address);
+  }
   attempts_.clear();
 }
 

@@ -379,5 +379,26 @@ TEST_F(ConnectRaceTest, AWantOfOurOwnSaysNothingOfTheAddress) {
   EXPECT_TRUE(IsDead("127.0.0.2", 80));
 }
 
+TEST_F(ConnectRaceTest, WhatTheFirstPushedAsideIsTriedWhenThatFailsAfterAll) {
+  HttpSink sink;
+  const BlackHole hole("127.0.0.2");
+  const int first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const std::unique_ptr<ConnectRace> race =
+      Begin({"127.0.0.1", "127.0.0.2"}, static_cast<uint16_t>(hole.port()), first);
+  const size_t before = OpenDescriptors();
+  clock_.Advance(ConnectRaces::kStagger);
+  EXPECT_EQ(race->Advance(), ConnectRace::Step::kWait);
+  EXPECT_EQ(OpenDescriptors(), before + 1) << "the second is being connected to";
+  sockaddr_storage storage;
+  const socklen_t size =
+      Ip("127.0.0.1").ToSockaddr(static_cast<uint16_t>(sink.port()), &storage);
+  ASSERT_EQ(connect(first, reinterpret_cast<const sockaddr*>(&storage), size), 0);
+  EXPECT_EQ(race->Advance(), ConnectRace::Step::kWait);
+  close(first);
+  // As when the handshake of TLS never ends.
+  race->FirstFailed(Failure(TransferError::kTimeout));
+  EXPECT_EQ(race->Advance(), ConnectRace::Step::kWait) << "given up without the second";
+}
+
 }  // namespace
 }  // namespace postrider

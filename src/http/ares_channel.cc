@@ -15,6 +15,9 @@ namespace {
 // How exactly its timers are kept. To ask c-ares for the next of them at each turn would mean that
 // it walks all its questions at each turn.
 constexpr absl::Duration kLookEvery = absl::Milliseconds(50);
+// Kept of one answer: more than a request tries. A name can have thousands, as its owner likes, and
+// answers are cached.
+constexpr size_t kMaxAddresses = 24;
 
 absl::Status InitAresOnce() {
   static const int code = ares_library_init(ARES_LIB_INIT_ALL);
@@ -114,7 +117,8 @@ void AresChannel::Ask(const std::string& host, int family, Done done) {
   ares_addrinfo_hints hints{};
   hints.ai_family = family;
   hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = ARES_AI_NUMERICSERV;
+  // To sort them, c-ares would open a socket for each address.
+  hints.ai_flags = ARES_AI_NUMERICSERV | ARES_AI_NOSORT;
   ++pending_;
   ares_getaddrinfo(channel_, host.c_str(), nullptr, &hints, &AresChannel::OnAnswer,
                    new Question{this, std::move(done)});
@@ -171,6 +175,7 @@ void AresChannel::OnAnswer(void* question_pointer, int code, int, ares_addrinfo*
       if (std::find(reply.addresses.begin(), reply.addresses.end(), *address) ==
           reply.addresses.end()) {
         reply.addresses.push_back(*address);
+        if (reply.addresses.size() == kMaxAddresses) break;
       }
     }
     if (reply.addresses.empty()) reply.code = DnsCode::kNoAddress;

@@ -25,7 +25,7 @@ enum class DnsCode {
 
 struct DnsReply {
   DnsCode code = DnsCode::kNoAddress;
-  // With kOk at least one, the best first.
+  // With kOk at least one, in the order of the name server.
   std::vector<IpAddress> addresses;
   absl::Duration ttl;
 };

@@ -58,11 +58,11 @@ struct ResolverMetrics {
 // Owned and called by the loop's thread.
 class Resolver {
  public:
-  // At least one address, in the order to try them: the families take turns, and the one that there
-  // is a route to comes first. Or a sentence that says what to do: NOT_FOUND (no such host, or it
-  // has no address), DEADLINE_EXCEEDED, UNAVAILABLE (the name servers failed, or cannot be
-  // reached), RESOURCE_EXHAUSTED (it could not be asked, for a want of our own: no fault of the
-  // host's).
+  // At least one address and at most 48, in the order to try them: the families take turns, and the
+  // one that there is a route to comes first. Or a sentence that says what to do: NOT_FOUND (no
+  // such host, or it has no address), DEADLINE_EXCEEDED, UNAVAILABLE (the name servers failed, or
+  // cannot be reached), RESOURCE_EXHAUSTED (it could not be asked, for a want of our own: no fault
+  // of the host's).
   using Answer = absl::StatusOr<std::vector<IpAddress>>;
   using Done = absl::AnyInvocable<void(const Answer&) &&>;
 

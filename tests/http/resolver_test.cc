@@ -166,6 +166,23 @@ TEST_F(ResolverTest, AnAddressThatIsToldTwiceCountsOnce) {
   EXPECT_THAT(Texts(Resolve("twice.test")), ElementsAre("192.0.2.1"));
 }
 
+TEST_F(ResolverTest, TheOrderIsThatOfTheNameServer) {
+  // c-ares would put first what this machine can reach.
+  dns_.Set("a.test", Addresses({"240.0.0.1", "127.0.0.1", "240.0.0.2"}));
+  Start();
+  EXPECT_THAT(Texts(Resolve("a.test")), ElementsAre("240.0.0.1", "127.0.0.1", "240.0.0.2"));
+}
+
+TEST_F(ResolverTest, OfManyAddressesTheFirstAreKept) {
+  std::vector<std::string> many;
+  for (int i = 0; i < 30; ++i) many.push_back(absl::StrCat("192.0.2.", i));
+  dns_.Set("a.test", Addresses(many));
+  Start();
+  const std::vector<std::string> kept = Texts(Resolve("a.test"));
+  many.resize(24);
+  EXPECT_EQ(kept, many);
+}
+
 TEST_F(ResolverTest, AHostThatIsNotThereIsNotFound) {
   dns_.Set("empty.test", Addresses({}));
   Start();

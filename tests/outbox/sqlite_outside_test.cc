@@ -22,6 +22,7 @@ namespace {
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::IsEmpty;
 
 class SqliteOutsideTest : public testing::Test {
  protected:
@@ -95,6 +96,30 @@ TEST_F(SqliteOutsideTest, AReaderFromOutsideStallsNoCommit) {
   EXPECT_THAT(notices(), ElementsAre(OutboxNotice::kLogHeld, OutboxNotice::kLogFree));
   EXPECT_LT(outbox_->metrics().wal_bytes.value(), int64_t{40} << 20);
   EXPECT_FALSE(fatal_.happened());
+}
+
+// As the count of what was owed at the start does, for some seconds.
+TEST_F(SqliteOutsideTest, WhileAnOwnReadTakesLongNobodyElseIsBlamed) {
+  ASSERT_TRUE(PublishOne(*outbox_).ok());
+  Event reading, go_on;
+  outbox_->ListDeliveries({"default"}, [&](auto) {
+    reading.Set();
+    go_on.Wait();
+  });
+  reading.Wait();
+  auto reader = Database::Open(File("outbox.db"), Database::Mode::kReadOnly, "");
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  auto rows = reader->Prepare("SELECT id FROM notification");
+  ASSERT_TRUE(rows.ok());
+  ASSERT_TRUE(*rows->Next());
+  PublishMuch(80);
+  EXPECT_THAT(notices(), IsEmpty());
+  go_on.Set();
+  EXPECT_TRUE(Eventually([&] {
+    clock_.Advance(absl::Seconds(2));
+    return PublishOne(*outbox_).ok() && outbox_->metrics().log_held.value() == 1;
+  }));
+  EXPECT_THAT(notices(), ElementsAre(OutboxNotice::kLogHeld));
 }
 
 TEST_F(SqliteOutsideTest, AWriteLockThatIsHeldOutsideIsNoFailedDisk) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <set>
 
@@ -27,16 +28,25 @@ class RunningReads {
     const uint64_t number_;
   };
 
-  // Waits for the end of every read that runs now, but for `timeout` at most.
-  void Await(absl::Duration timeout) {
+  // Waits for the end of every read that runs now, but for `timeout` at most: reads that begin and
+  // end meanwhile do not prolong it. False when some of them still run.
+  bool Await(absl::Duration timeout) {
+    const absl::Duration deadline = Monotonic() + timeout;
     MutexLock lock(&mutex_);
     const uint64_t last = last_;
     while (!running_.empty() && *running_.begin() <= last) {
-      if (!ended_.WaitFor(&mutex_, timeout)) return;
+      const absl::Duration rest = deadline - Monotonic();
+      if (rest <= absl::ZeroDuration()) return false;
+      ended_.WaitFor(&mutex_, rest);
     }
+    return true;
   }
 
  private:
+  static absl::Duration Monotonic() {
+    return absl::FromChrono(std::chrono::steady_clock::now().time_since_epoch());
+  }
+
   uint64_t Begin() {
     MutexLock lock(&mutex_);
     running_.insert(++last_);

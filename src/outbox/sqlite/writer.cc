@@ -33,7 +33,8 @@ constexpr absl::Duration kGather = absl::Milliseconds(1);
 constexpr int kCheckpointPages = 4000;
 constexpr int kRestartPages = 4 * kCheckpointPages;
 // It waits for the outbox's own readers: in each of the checkpoint's two stages, and once more
-// since a read that began in between may hold the second. They take milliseconds.
+// since a read that began in between may hold the second. They take milliseconds; the count of what
+// was owed at the start takes longer, and is not waited for a second time.
 constexpr int kWaitsForReads = 3;
 constexpr absl::Duration kMaxWaitForReads = absl::Milliseconds(100);
 // After a reader of another process was in the way, whom it does not wait for.
@@ -400,10 +401,10 @@ void Writer::CheckpointWhenLarge() {
 }
 
 void Writer::RestartLog() {
-  RunCheckpoint(Database::Checkpoint::kRestart);
+  const bool own_reads_ended = RunCheckpoint(Database::Checkpoint::kRestart);
   if (failed_ || session_->wal_pages() == 0) return;
   next_restart_ = clock_.Monotonic() + kRestartAgain;
-  SetLogHeld(true);
+  if (own_reads_ended) SetLogHeld(true);
 }
 
 void Writer::SetLogHeld(bool held) {
@@ -435,24 +436,26 @@ void Writer::Notify(OutboxNotice notice) {
   }
 }
 
-void Writer::RunCheckpoint(Database::Checkpoint mode) {
+bool Writer::RunCheckpoint(Database::Checkpoint mode) {
   const absl::Duration start = clock_.Monotonic();
   int waits = 0;
-  const absl::StatusOr<CheckpointResult> result = session_->Checkpoint(mode, [this, &waits] {
+  bool own_reads_ended = true;
+  const absl::StatusOr<CheckpointResult> result = session_->Checkpoint(mode, [&] {
     if (++waits > kWaitsForReads) return false;
-    reads_.Await(kMaxWaitForReads);
-    return true;
+    own_reads_ended = reads_.Await(kMaxWaitForReads);
+    return own_reads_ended;
   });
   metrics_.checkpoint_latency.Observe(absl::ToDoubleSeconds(clock_.Monotonic() - start));
   metrics_.checkpoints.Add();
   if (result.ok()) {
     if (result->busy) metrics_.checkpoints_busy.Add();
     metrics_.wal_bytes.Set(session_->wal_pages() * session_->page_bytes());
-    return;
+    return own_reads_ended;
   }
   metrics_.checkpoint_failures.Add();
   // A full disk leaves the log as it is, to be copied later.
   if (result.status().code() != absl::StatusCode::kResourceExhausted) Fail(result.status());
+  return own_reads_ended;
 }
 
 }  // namespace postrider

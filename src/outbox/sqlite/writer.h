@@ -88,7 +88,8 @@ class Writer {
   // Maintenance and checkpoints between transactions.
   void Idle();
   void CheckpointWhenLarge();
-  void RunCheckpoint(Database::Checkpoint mode);
+  // False when a read of the outbox's own, which takes long, stands in the way.
+  bool RunCheckpoint(Database::Checkpoint mode);
   // Begins the log anew, unless a reader of another process keeps it from that.
   void RestartLog();
   void SetLogHeld(bool held);

@@ -220,6 +220,42 @@ TEST_F(SqliteFairnessTest, ClosingEndsABatchBetweenItsNotifications) {
   EXPECT_EQ(*owed, 1000);
 }
 
+// What is owed to each, and has spent its age, is ended before it is enabled.
+TEST_F(SqliteFairnessTest, EnablingManyWebhooksIsWrittenInSlices) {
+  constexpr int kHooks = 20;
+  constexpr int kOwed = 300;
+  PutWebhooks(kHooks, "default");
+  ASSERT_TRUE(PublishAll(*outbox_, Some(kOwed, "default")).ok());
+  const auto change = [&](int i, bool enabled, Outbox::Done<Webhook> done) {
+    outbox_->ModifyWebhook(
+        "default", "hook-" + std::to_string(i),
+        [enabled](std::optional<Webhook> webhook) {
+          webhook->enabled = enabled;
+          webhook->retry_policy.max_age = absl::Microseconds(1);
+          return webhook;
+        },
+        std::move(done));
+  };
+  for (int i = 0; i < kHooks; ++i) {
+    ASSERT_TRUE(Await<Webhook>([&](auto done) { change(i, false, std::move(done)); }).ok());
+  }
+  const uint64_t commits = outbox_->metrics().commits.value();
+  Event go_on, enabled;
+  Hold(&go_on);
+  std::atomic<int> left{kHooks};
+  for (int i = 0; i < kHooks; ++i) {
+    change(i, true, [&](absl::StatusOr<Webhook> webhook) {
+      EXPECT_TRUE(webhook.ok()) << webhook.status();
+      if (--left == 0) enabled.Set();
+    });
+  }
+  go_on.Set();
+  enabled.Wait();
+  EXPECT_EQ(outbox_->metrics().deliveries_aged.value(), uint64_t{kHooks * kOwed});
+  // The one that was held, and 2,048 rows and a little in each.
+  EXPECT_EQ(outbox_->metrics().commits.value() - commits, 4u);
+}
+
 TEST_F(SqliteFairnessTest, OutcomesWaitForNoPileOfPublishes) {
   Event go_on, recorded;
   Hold(&go_on);

@@ -115,6 +115,7 @@ absl::StatusOr<int64_t> OwedSweep::EndSpent(Walk* walk, int limit, absl::Time no
     end_.Bind(id, ToMicros(now));
     RETURN_IF_ERROR(end_.Run());
   }
+  walk->looked_at += looked_at;
   walk->done = looked_at < limit;
   return static_cast<int64_t>(spent.size());
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -17,7 +18,8 @@ namespace postrider {
 //
 //   What is owed to a webhook that is disabled ends when its age is spent: an engine does so at the
 //   next failure, and here is none. Nothing of it is in an engine's memory.
-//   What is due later than any wait of its webhook's was written under a wrong clock. It is due now.
+//   What is due later than any wait of its webhook's was written under a wrong clock: it is due
+//   now.
 //
 // Not thread-safe: it belongs to the writer thread, inside a transaction.
 class OwedSweep {
@@ -38,6 +40,8 @@ class OwedSweep {
     absl::Duration max_age;
     // Where it goes on.
     OwedKey after;
+    // Deliveries, by the caller's count.
+    size_t looked_at = 0;
     bool done = false;
   };
   // Nothing when the webhook is enabled, or gone.

@@ -218,10 +218,13 @@ void SqliteOutbox::ModifyWebhook(std::string tenant, std::string name, Modify mo
                        [tenant = std::move(tenant), name = std::move(name),
                         modify = std::move(modify), walk = std::optional<OwedSweep::Walk>()](
                            WriteContext& context, Result* result) mutable {
-                         ++context.rows;
-                         return context.session.ModifyWebhook(tenant, name, modify, context.now,
-                                                              &context.effects, &walk,
-                                                              &context.unfinished, result);
+                         if (walk) walk->looked_at = 0;
+                         const absl::Status status = context.session.ModifyWebhook(
+                             tenant, name, modify, context.now, &context.effects, &walk,
+                             &context.unfinished, result);
+                         // What is ended for it weighs as much as what others write.
+                         context.rows += 1 + (walk ? walk->looked_at : 0);
+                         return status;
                        });
 }
 

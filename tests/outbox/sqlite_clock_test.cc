@@ -80,6 +80,31 @@ TEST_F(SqliteClockTest, AClockThatWasSetWhileTheServerRanIsPutRightAtTheNextStar
   }
 }
 
+// The clocks are read at once, not the one before and the other after what takes long.
+TEST_F(SqliteClockTest, ALongTransactionIsNoClockThatWasSet) {
+  Event committed, looked;
+  const auto change = [&](Outbox::Modify modify) {
+    outbox_->ModifyWebhook("default", "hook", std::move(modify), [](auto) {});
+  };
+  change([&](std::optional<Webhook>) -> absl::StatusOr<std::optional<Webhook>> {
+    // Maintenance is due at the end of this transaction.
+    clock_.Advance(absl::Minutes(20));
+    // The next one comes before the writer is idle.
+    change([&](std::optional<Webhook>) -> absl::StatusOr<std::optional<Webhook>> {
+      committed.Set();
+      looked.Wait();
+      return absl::CancelledError("was only held");
+    });
+    return std::optional<Webhook>(Webhook{});
+  });
+  committed.Wait();
+  auto read = Database::Open(dir_.File("outbox.db"), Database::Mode::kReadOnly, "");
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->Int("SELECT clock_offset_us FROM meta").value_or(-1), 0);
+  looked.Set();
+  outbox_.reset();
+}
+
 TEST_F(SqliteClockTest, ALongWaitIsNoClockThatWasAhead) {
   // As a receiver may ask for, beyond the longest backoff.
   Owe(absl::Hours(24));

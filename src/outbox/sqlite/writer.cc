@@ -256,7 +256,6 @@ bool Writer::MaintenanceDue() const {
 }
 
 absl::Status Writer::Maintain(absl::Time now, Effects* effects) {
-  RETURN_IF_ERROR(session_->NoteClock(now - ToMicrosecond(clock_.Steady())));
   const absl::StatusOr<Janitor::Slice> slice =
       session_->Maintain(now, clock_.Monotonic(), effects);
   if (!slice.ok()) return slice.status();
@@ -371,7 +370,9 @@ void Writer::Idle() {
   }
   Effects effects;
   absl::Status status = session_->Begin();
-  if (status.ok()) status = Maintain(ToMicrosecond(clock_.Now()), &effects);
+  const absl::Time now = ToMicrosecond(clock_.Now());
+  if (status.ok()) status = session_->NoteClock(now - ToMicrosecond(clock_.Steady()));
+  if (status.ok()) status = Maintain(now, &effects);
   if (status.ok()) status = session_->Commit(Admission().ok());
   if (status.ok()) status = files_.CheckStoredIn();
   if (status.ok()) {

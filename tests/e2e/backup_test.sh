@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes a backup and restores it with the commands of docs/operations.md, word for word, for each
 # layout that stands there: a directory, and a symbolic link to one as systemd makes it for
-# DynamicUser. As root the server runs as somebody else, as it does there.
+# DynamicUser. As root the server runs as somebody else, as it does there. And starts it with the
+# command that stands there when its log was taken away.
 #   backup_test.sh OPERATIONS_MD POSTRIDER
 #
 # Only where things lie is different: /var/backups is a directory of the test's, and `systemctl`
@@ -38,6 +39,7 @@ block() {
 }
 block backup
 block restore
+block empty-log
 
 as_other=()
 if (($(id -u) == 0)); then as_other=(setpriv --reuid 65534 --regid 65534 --clear-groups); fi
@@ -98,7 +100,21 @@ test_layout() {
   . ./restore.sh
   [[ $(publish before) == "$before" ]] || fail "$layout: what was in the backup is not restored"
   [[ $(publish after) != "$after" ]] || fail "$layout: what is restored is not the backup"
+  test_lost_log
   systemctl stop postrider
+}
+
+# The server is killed, and something takes its log away, as sqlite3 does when it has copied it.
+test_lost_log() {
+  local code=0
+  kill -KILL "$server"
+  wait "$server" || true
+  rm "$data/outbox.db-wal"
+  (start_server) >refused.out 2>&1 || code=$?
+  ((code != 0)) || fail "$layout: the server starts without its log"
+  grep -q 'outbox.db-wal as the user' refused.out || fail "$layout: $(<refused.out)"
+  . ./empty-log.sh
+  start_server
 }
 
 test_layout directory

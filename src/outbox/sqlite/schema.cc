@@ -224,7 +224,7 @@ absl::Status CheckUsable(Database& db, const std::string& path, int known_versio
           "its last server was not stopped in good order, and its write-ahead log ", path,
           "-wal is missing, in which may be what was acknowledged last (if another program, such "
           "as sqlite3, has opened the file since then, nothing is missing; to start with what is "
-          "there, make an empty ", path, "-wal)"));
+          "there, make an empty ", path, "-wal as the user that the server runs as)"));
     }
   }
   ASSIGN_OR_RETURN(const int64_t pages, db.Int("PRAGMA page_count"));

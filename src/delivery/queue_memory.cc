@@ -86,8 +86,8 @@ bool QueueMemory::TakeFromGreedy(size_t bytes, const WebhookState* but) {
     WebhookState& webhook = *holders_[hand_];
     if (&webhook == but || webhook.queue.queued() == 0) continue;
     // One stays with those that are about to send it, or a tiny share would be read in vain.
-    const bool active =
-        webhook.queue.front()->key.due() <= now_.steady + kSoon && webhook.held_until() <= now_.mono;
+    const bool active = webhook.queue.front()->key.due() <= now_.steady + kSoon &&
+                        webhook.held_until() <= now_.mono;
     const size_t keep = active ? 1 : 0;
     const size_t before = webhook.queue.queued();
     // `Share` grows when a holder has nothing left.

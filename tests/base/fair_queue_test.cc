@@ -61,7 +61,8 @@ TEST(FairQueueTest, WhoSpendsMoreThanHisTurnWaitsWhileOthersWant) {
   for (int i = 0; i < 3; ++i) Push(queue, "big", 100 + i, 1, 10);
   for (int i = 0; i < 12; ++i) Push(queue, "small", i);
   // One of the big costs two and a half turns.
-  EXPECT_EQ(TakeAll(queue), std::vector<int>({100, 0, 1, 2, 3, 4, 5, 6, 7, 101, 8, 9, 10, 11, 102}));
+  EXPECT_EQ(TakeAll(queue),
+            std::vector<int>({100, 0, 1, 2, 3, 4, 5, 6, 7, 101, 8, 9, 10, 11, 102}));
   // What it cost is found out only when it is done.
   for (int i = 0; i < 3; ++i) Push(queue, "big", 100 + i);
   for (int i = 0; i < 12; ++i) Push(queue, "small", i);

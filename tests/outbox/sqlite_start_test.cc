@@ -297,7 +297,7 @@ TEST_F(SqliteStartTest, ADatabaseWhoseLogIsMissingIsRefused) {
                           std::filesystem::copy_options::overwrite_existing);
   }
   // With its log it is taken; without a log, and closed in good order, too.
-  { ASSERT_TRUE(SqliteOutbox::Open(TestOptions(copy.path()), SystemClock(), nullptr, nullptr).ok()); }
+  OpenOutbox(TestOptions(copy.path()), SystemClock()).reset();
   ASSERT_FALSE(FileExists(copy.File("outbox.db-wal")));
   {
     const auto outbox = OpenOutbox(TestOptions(copy.path()), SystemClock());

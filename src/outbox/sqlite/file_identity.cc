@@ -15,9 +15,9 @@ namespace {
 absl::Status Gone(const std::string& path, const char* what) {
   return absl::DataLossError(
       absl::StrCat(path, " was ", what,
-                   " while Postrider had it open, so nothing more is stored: see what did that, put "
-                   "the data directory back in order (from a backup, where it must be), then start "
-                   "again"));
+                   " while Postrider had it open, so nothing more is stored: see what did that, "
+                   "put the data directory back in order (from a backup, where it must be), then "
+                   "start again"));
 }
 
 absl::Status Look(const std::string& path, struct stat* info) {

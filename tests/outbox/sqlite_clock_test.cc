@@ -80,6 +80,28 @@ TEST_F(SqliteClockTest, AClockThatWasSetWhileTheServerRanIsPutRightAtTheNextStar
   }
 }
 
+TEST_F(SqliteClockTest, TimesArePutRightOfMoreThanOneSlice) {
+  constexpr int kHooks = 60;
+  constexpr int kNotifications = 400;
+  for (int i = 0; i < kHooks; ++i) {
+    ASSERT_TRUE(PutWebhook(*outbox_, "hook-" + std::to_string(i)).ok());
+  }
+  const std::vector<NewNotification> all(
+      kNotifications, {"default", "T", std::make_shared<const std::string>("{}"), ""});
+  ASSERT_TRUE(PublishAll(*outbox_, all).ok());
+  SetClock(-absl::Hours(1));
+  ASSERT_TRUE(PublishOne(*outbox_).ok());
+  Restart();
+  auto read = Database::Open(dir_.File("outbox.db"), Database::Mode::kReadOnly, "");
+  ASSERT_TRUE(read.ok()) << read.status();
+  const auto due = [&](const std::string& which) {
+    return read->Int("SELECT " + which + "(due_us) FROM delivery WHERE state = 0").value_or(-1);
+  };
+  EXPECT_EQ(due("count"), kHooks * (kNotifications + 1));
+  EXPECT_EQ(due("min"), absl::ToUnixMicros(clock_.Now()));
+  EXPECT_EQ(due("max"), absl::ToUnixMicros(clock_.Now()));
+}
+
 // The clocks are read at once, not the one before and the other after what takes long.
 TEST_F(SqliteClockTest, ALongTransactionIsNoClockThatWasSet) {
   Event committed, looked;

@@ -119,6 +119,8 @@ class WriteSession {
                         std::optional<OwedSweep::Walk>* walk);
   absl::Status SetUp(const SqliteOutboxOptions& options);
   absl::Status LoadRoutes();
+  // The rest of PutTimesRight, inside its transaction.
+  absl::Status AddToTimes(int64_t offset_us);
   // Has the file say whether a log belongs to it: one that is missing is noticed then.
   absl::Status SetInUse(bool in_use);
   // The last so many of them.

@@ -209,7 +209,8 @@ TEST_P(OutboxConformanceTest, WhatIsPastItsAgeIsNotOwedWhenTheWebhookIsEnabledAg
   const std::vector<OwedDelivery> owed = Owed(webhook.id, {}, 5000).rows;
   ASSERT_EQ(owed.size(), 3000u);
   Put("default", "hook", [](Webhook& w) { w.enabled = false; });
-  clock_.Advance(absl::Hours(24 * 40));
+  // Past the age, and within the retention: what has ended is still there to be looked at.
+  clock_.Advance(absl::Hours(24 * 5));
   Put("default", "hook");
   EXPECT_TRUE(Owed(webhook.id).rows.empty());
   for (const OwedDelivery* d : {&owed.front(), &owed.back()}) {

@@ -1,6 +1,7 @@
 #include "src/server/caller_connections.h"
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,7 +14,20 @@
 namespace postrider {
 namespace {
 
+// With why.
+constexpr char kCutOffMessage[] =
+    "a client was cut off, since its HTTP/2 is not that of an honest one";
 constexpr int kCutOffLoggedPerSecond = 1;
+
+// The tables of listeners that speak TLS.
+struct TlsTables {
+  Mutex mutex;
+  std::set<CallerConnections*> tables ABSL_GUARDED_BY(mutex);
+};
+TlsTables& Tables() {
+  static auto* const tables = new TlsTables;
+  return *tables;
+}
 
 }  // namespace
 
@@ -55,9 +69,18 @@ std::shared_ptr<CallerConnections> CallerConnections::Create(const Limits& limit
 }
 
 CallerConnections::CallerConnections(const Limits& limits)
-    : limits_(limits), cut_off_limiter_(SystemClock(), kCutOffLoggedPerSecond) {}
+    : limits_(limits), cut_off_limiter_(SystemClock(), kCutOffLoggedPerSecond) {
+  if (!limits_.encrypted) return;
+  MutexLock lock(&Tables().mutex);
+  Tables().tables.insert(this);
+  OnTlsConnectionCutOff(&CallerConnections::OnTlsCutOff);
+}
 
-CallerConnections::~CallerConnections() = default;
+CallerConnections::~CallerConnections() {
+  if (!limits_.encrypted) return;
+  MutexLock lock(&Tables().mutex);
+  Tables().tables.erase(this);
+}
 
 CallerConnections::Verdict CallerConnections::Add(int fd, const sockaddr* address) {
   std::string peer = PeerOf(address);
@@ -99,6 +122,17 @@ void CallerConnections::OnCutOff(const std::string& peer, const char* why) {
   if (!cut_off_limiter_.Allow(&suppressed)) return;
   Log(LogLevel::kWarn, kCutOffMessage,
       {{"peer", peer}, {"it", why}, {"suppressed", absl::StrCat(suppressed)}});
+}
+
+void CallerConnections::OnTlsCutOff(const char* why) {
+  {
+    MutexLock lock(&Tables().mutex);
+    for (CallerConnections* table : Tables().tables) table->metrics_.cut_off.Add();
+  }
+  static auto* const limiter = new LogLimiter(SystemClock(), kCutOffLoggedPerSecond);
+  uint64_t suppressed = 0;
+  if (!limiter->Allow(&suppressed)) return;
+  Log(LogLevel::kWarn, kCutOffMessage, {{"it", why}, {"suppressed", absl::StrCat(suppressed)}});
 }
 
 void AddConnectionMetrics(const CallerConnections::Metrics& metrics, MetricsPage* page) {

@@ -15,16 +15,13 @@ namespace postrider {
 
 class MetricsPage;
 
-// What the log says when a client was cut off, with why.
-inline constexpr char kCutOffMessage[] =
-    "a client was cut off, since its HTTP/2 is not that of an honest one";
-
 // The connections that gRPC was given, in all and by peer: it owns them, and closes them when it
 // likes, but does not say so (socket_hooks.h does). On a plain one it also watches what comes, and
 // cuts off a client that misbehaves (frame_guard.h); over TLS the hooks do that.
 //
 // Thread-safe. Lives as long as any of its connections, which may be a little longer than the
-// server: make it with Create.
+// server: make it with Create. Over TLS it is not known which connection was cut off, nor which of
+// several servers' it was: all of them count it.
 class CallerConnections : public std::enable_shared_from_this<CallerConnections> {
  public:
   struct Limits {
@@ -64,6 +61,8 @@ class CallerConnections : public std::enable_shared_from_this<CallerConnections>
   explicit CallerConnections(const Limits& limits);
   void Remove(const std::string& peer);
   void OnCutOff(const std::string& peer, const char* why);
+  // The hooks tell it.
+  static void OnTlsCutOff(const char* why);
 
   const Limits limits_;
   Metrics metrics_;

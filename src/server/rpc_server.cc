@@ -21,7 +21,6 @@
 #include "src/server/health_service.h"
 #include "src/server/logging.h"
 #include "src/server/reflection_service.h"
-#include "src/server/socket_hooks.h"
 #include "src/server/tls_certificates.h"
 
 namespace postrider {
@@ -82,13 +81,6 @@ void LogFromProtobuf(google::protobuf::LogLevel level, const char* /*file*/, int
       {{"text", message}, {"suppressed", absl::StrCat(suppressed)}});
 }
 
-void LogTlsCutOff(const char* why) {
-  static auto* const limiter = new LogLimiter(SystemClock(), 1);
-  uint64_t suppressed = 0;
-  if (!limiter->Allow(&suppressed)) return;
-  Log(LogLevel::kWarn, kCutOffMessage, {{"it", why}, {"suppressed", absl::StrCat(suppressed)}});
-}
-
 // What belongs to the process, once.
 void InitGrpc() {
   static std::once_flag once;
@@ -98,7 +90,6 @@ void InitGrpc() {
     gpr_set_log_function(LogFromGrpc);
     gpr_set_log_verbosity(GPR_LOG_SEVERITY_ERROR);
     google::protobuf::SetLogHandler(LogFromProtobuf);
-    OnTlsConnectionCutOff(LogTlsCutOff);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <string_view>
 
 #include "absl/time/time.h"
 #include "src/server/frame_guard.h"
@@ -35,13 +36,15 @@ void DeleteGuard(void* /*ssl*/, void* guard, CRYPTO_EX_DATA* /*data*/, int /*ind
   delete static_cast<FrameGuard*>(guard);
 }
 
-// gRPC takes no connection that has not agreed on HTTP/2, and no other server here speaks it.
+// gRPC takes no connection that has not agreed on HTTP/2, under its name or under an older one of
+// gRPC's own. No other server here speaks it.
 bool IsGrpcServer(const SSL* ssl) {
   if (SSL_is_server(ssl) != 1) return false;
-  const unsigned char* protocol = nullptr;
+  const unsigned char* name = nullptr;
   unsigned int size = 0;
-  SSL_get0_alpn_selected(ssl, &protocol, &size);
-  return size == 2 && protocol[0] == 'h' && protocol[1] == '2';
+  SSL_get0_alpn_selected(ssl, &name, &size);
+  const std::string_view protocol(reinterpret_cast<const char*>(name), size);
+  return protocol == "h2" || protocol == "grpc-exp";
 }
 
 // True when the connection may go on.

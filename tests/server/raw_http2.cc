@@ -14,7 +14,6 @@ namespace postrider {
 namespace {
 
 constexpr int kPatienceSeconds = 60;
-constexpr unsigned char kAlpn[] = {2, 'h', '2'};
 
 // A literal without indexing and without Huffman's code.
 std::string Field(std::string_view name, std::string_view value) {
@@ -52,7 +51,8 @@ struct RawHttp2::Impl {
   std::string seen;
 };
 
-RawHttp2::RawHttp2(int port, const std::string& tls_ca, const char* from)
+RawHttp2::RawHttp2(int port, const std::string& tls_ca, const char* from,
+                   const std::string& protocol)
     : impl_(std::make_unique<Impl>()) {
   impl_->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const timeval patience{kPatienceSeconds, 0};
@@ -74,7 +74,9 @@ RawHttp2::RawHttp2(int port, const std::string& tls_ca, const char* from)
   impl_->context = SSL_CTX_new(TLS_client_method());
   SSL_CTX_load_verify_file(impl_->context, tls_ca.c_str());
   impl_->ssl = SSL_new(impl_->context);
-  SSL_set_alpn_protos(impl_->ssl, kAlpn, sizeof(kAlpn));
+  const std::string offered = static_cast<char>(protocol.size()) + protocol;
+  SSL_set_alpn_protos(impl_->ssl, reinterpret_cast<const unsigned char*>(offered.data()),
+                      static_cast<unsigned>(offered.size()));
   SSL_set_fd(impl_->ssl, impl_->fd);
   impl_->connected = SSL_connect(impl_->ssl) == 1;
 }

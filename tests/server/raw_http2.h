@@ -25,8 +25,10 @@ class RawHttp2 {
   static constexpr uint8_t kAck = 1;
   static constexpr uint8_t kEndHeaders = 4;
 
-  // Connects to 127.0.0.1, over TLS when there is an authority's file, and says nothing yet.
-  explicit RawHttp2(int port, const std::string& tls_ca = "", const char* from = "127.0.0.1");
+  // Connects to 127.0.0.1, over TLS when there is an authority's file, and says nothing yet. Over
+  // TLS it offers that protocol alone.
+  explicit RawHttp2(int port, const std::string& tls_ca = "", const char* from = "127.0.0.1",
+                    const std::string& protocol = "h2");
   ~RawHttp2();
   RawHttp2(const RawHttp2&) = delete;
   RawHttp2& operator=(const RawHttp2&) = delete;

@@ -1,11 +1,13 @@
 #include "src/server/call_shares.h"
 
-#include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "src/server/errors.h"
 
 namespace postrider {
 namespace {
+
+constexpr const char* kOfTenant = " of this tenant's";
+constexpr const char* kOfPeer = " of this caller's";
 
 CallShares::Amount Sum(const CallShares::Amount& a, const CallShares::Amount& b) {
   return {a.calls + b.calls, a.request_bytes + b.request_bytes, a.answer_bytes + b.answer_bytes};
@@ -29,6 +31,7 @@ CallShares::Share& CallShares::Share::operator=(Share&& other) noexcept {
   std::swap(tenant_, other.tenant_);
   std::swap(peer_, other.peer_);
   std::swap(amount_, other.amount_);
+  std::swap(excess_, other.excess_);
   return *this;
 }
 
@@ -40,29 +43,29 @@ CallShares::Share::~Share() {
   Drop(peer_, &shares_->peers_);
 }
 
-void CallShares::Share::Answered(int64_t answer_bytes) {
-  if (shares_ == nullptr) return;
+absl::Status CallShares::Share::Answered(int64_t answer_bytes) {
+  if (shares_ == nullptr) return absl::OkStatus();
+  const int64_t more = answer_bytes - amount_.answer_bytes;
   MutexLock lock(&shares_->mutex_);
-  shares_->Change(this, {0, -amount_.request_bytes, answer_bytes - amount_.answer_bytes});
+  absl::Status status;
+  if (excess_ == Excess::kRefused && more > 0) status = shares_->Fit(*this, {0, 0, more});
+  shares_->Change(this, {0, -amount_.request_bytes, status.ok() ? more : -amount_.answer_bytes});
+  return status;
 }
 
 absl::StatusOr<CallShares::Share> CallShares::Take(std::string_view tenant, std::string_view peer,
-                                                   int64_t request_bytes, int64_t answer_bytes) {
+                                                   int64_t request_bytes, int64_t answer_bytes,
+                                                   Excess excess) {
   const Amount wanted{1, request_bytes, answer_bytes};
   MutexLock lock(&mutex_);
   Share share;
   share.tenant_ = HolderOf(tenant, &tenants_);
   share.peer_ = HolderOf(peer, &peers_);
-  const char* whose = " of this tenant's";
-  const char* why = WhyNot(share.tenant_->held, wanted, kTenantGreed);
-  if (why == nullptr) {
-    whose = " of this caller's";
-    why = WhyNot(share.peer_->held, wanted, kPeerGreed);
-  }
-  if (why != nullptr) {
+  share.excess_ = excess;
+  if (absl::Status status = Fit(share, wanted); !status.ok()) {
     Drop(share.tenant_, &tenants_);
     Drop(share.peer_, &peers_);
-    return TooMuch(why, whose);
+    return status;
   }
   share.shares_ = this;
   Change(&share, wanted);
@@ -77,6 +80,16 @@ CallShares::Holder* CallShares::HolderOf(std::string_view name, Holders* holders
 
 void CallShares::Drop(Holder* holder, Holders* holders) {
   if (holder->held.calls == 0) holders->erase(std::string(holder->name));
+}
+
+absl::Status CallShares::Fit(const Share& share, const Amount& wanted) const {
+  if (const char* why = WhyNot(share.tenant_->held, wanted, kTenantGreed)) {
+    return TooMuch(why, kOfTenant);
+  }
+  if (const char* why = WhyNot(share.peer_->held, wanted, kPeerGreed)) {
+    return TooMuch(why, kOfPeer);
+  }
+  return absl::OkStatus();
 }
 
 const char* CallShares::WhyNot(const Amount& held, const Amount& wanted, int64_t greed) const {

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "src/base/metrics.h"
 #include "src/base/mutex.h"
@@ -20,6 +21,9 @@ namespace postrider {
 // alone may have almost all of it, two who want all share it evenly, and there is always something
 // left for one who comes anew, without anybody knowing beforehand who will come. A peer may be a
 // gateway that many tenants come through, so it may have more than a tenant.
+//
+// How large the answer of a read is shows when it is there: if it is larger than was asked for and
+// does not fit, it is not sent. Else those who read much would lock out who publishes.
 //
 // Thread-safe. The shares must not outlive it.
 class CallShares {
@@ -39,6 +43,9 @@ class CallShares {
     Gauge answer_bytes;
   };
 
+  // What is done with an answer that is larger than was asked for, and finds no room.
+  enum class Excess { kRefused, kCounted };
+
   // One call's. Gives back what it has when it goes.
   class Share {
    public:
@@ -47,8 +54,9 @@ class CallShares {
     Share& operator=(Share&& other) noexcept;
     ~Share();
 
-    // The request is done with, and this is how large its answer is, whether or not there is room.
-    void Answered(int64_t answer_bytes);
+    // The request is done with, and this is how large its answer is. RESOURCE_EXHAUSTED when there
+    // is no room for that: then nothing is counted, and the answer shall not be sent.
+    absl::Status Answered(int64_t answer_bytes);
 
    private:
     friend class CallShares;
@@ -61,6 +69,7 @@ class CallShares {
     Holder* tenant_ = nullptr;
     Holder* peer_ = nullptr;
     Amount amount_;
+    Excess excess_ = Excess::kCounted;
   };
 
   explicit CallShares(const Amount& limits) : limits_(limits) {}
@@ -68,9 +77,9 @@ class CallShares {
   CallShares& operator=(const CallShares&) = delete;
 
   // RESOURCE_EXHAUSTED, with a reason, when it is too much for all, the tenant or the peer.
-  // `answer_bytes`: what the answer may come to.
+  // `answer_bytes`: what the answer may come to; 0 for a call that is not to be refused for that.
   absl::StatusOr<Share> Take(std::string_view tenant, std::string_view peer, int64_t request_bytes,
-                             int64_t answer_bytes);
+                             int64_t answer_bytes, Excess excess);
 
   const Metrics& metrics() const { return metrics_; }
 
@@ -80,6 +89,9 @@ class CallShares {
 
   static Holder* HolderOf(std::string_view name, Holders* holders);
   static void Drop(Holder* holder, Holders* holders);
+  // OK when the share's holders may have that much more.
+  absl::Status Fit(const Share& share, const Amount& wanted) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Why it would be too much, or null.
   const char* WhyNot(const Amount& held, const Amount& wanted, int64_t greed) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

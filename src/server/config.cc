@@ -407,6 +407,10 @@ std::optional<Failure> ServeFlags::Check() const {
       config_.grpc_max_answer_bytes > kMaxAnswerBytes) {
     return Usage("--grpc-max-answer-bytes must be between 4MiB and 1TiB");
   }
+  // Else one that is stored could never be read.
+  if (config_.grpc_max_answer_bytes < 2 * config_.max_notification_bytes) {
+    return Usage("--grpc-max-answer-bytes must be at least twice --max-notification-bytes");
+  }
   if (config_.grpc_handshake_timeout < absl::Milliseconds(1) ||
       config_.grpc_handshake_timeout > kMaxHandshake) {
     return Usage("--grpc-handshake-timeout must be between 1ms and 10m");

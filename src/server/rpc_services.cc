@@ -28,33 +28,39 @@ namespace {
 constexpr int kInnerErrorsLoggedPerSecond = 5;
 constexpr int kRefusalsLoggedPerSecond = 1;
 
-// What the answer of a call that reads may hold: of one row, and of a page of them.
+// What the answer of a call that reads is likely to hold: of one row, and of a page of them.
 constexpr int64_t kRowBytes = int64_t{64} << 10;
 constexpr int64_t kPageRowBytes = int64_t{4} << 10;
 constexpr int64_t kMaxPageBytes = int64_t{2} << 20;
 constexpr int kDefaultPageSize = 50;
+// What the others' may hold at most: a webhook and what came of its test, and a batch's results.
+constexpr int64_t kConfiguredBytes = int64_t{1} << 20;
+constexpr int64_t kResultBytes = 64;
 constexpr std::string_view kDefaultTenantName = "default";
-constexpr int64_t kSmallAnswerBytes = 1024;
 
 struct MethodInfo {
   const char* name;
   // May be called while the server drains: it neither writes nor sends.
   bool reads;
+  // Its caller can ask again for an answer that he did not get.
+  CallShares::Excess excess;
 };
+constexpr auto kRefused = CallShares::Excess::kRefused;
+constexpr auto kCounted = CallShares::Excess::kCounted;
 constexpr std::array<MethodInfo, kRpcMethods> kMethods = {{
-    {"ConfigureWebhook", false},
-    {"ValidateWebhook", false},
-    {"GetWebhook", true},
-    {"ListWebhooks", true},
-    {"DeleteWebhook", false},
-    {"RotateSigningSecret", false},
-    {"PublishNotification", false},
-    {"BatchPublishNotifications", false},
-    {"GetNotification", true},
-    {"ListNotifications", true},
-    {"ListDeliveries", true},
-    {"GetDelivery", true},
-    {"RetryDelivery", false},
+    {"ConfigureWebhook", false, kCounted},
+    {"ValidateWebhook", false, kRefused},
+    {"GetWebhook", true, kRefused},
+    {"ListWebhooks", true, kRefused},
+    {"DeleteWebhook", false, kCounted},
+    {"RotateSigningSecret", false, kCounted},
+    {"PublishNotification", false, kCounted},
+    {"BatchPublishNotifications", false, kCounted},
+    {"GetNotification", true, kRefused},
+    {"ListNotifications", true, kRefused},
+    {"ListDeliveries", true, kRefused},
+    {"GetDelivery", true, kRefused},
+    {"RetryDelivery", false, kCounted},
 }};
 
 constexpr const char* kCodes[] = {
@@ -94,11 +100,10 @@ class CallGate {
       return WithReason(absl::UnavailableError("the server is starting: try again in a moment"),
                         "STARTING");
     }
-    if (draining_.load(std::memory_order_relaxed) && !kMethods[static_cast<size_t>(method)].reads) {
-      return Stopping();
-    }
+    const MethodInfo& info = kMethods[static_cast<size_t>(method)];
+    if (draining_.load(std::memory_order_relaxed) && !info.reads) return Stopping();
     return shares_.Take(tenant.empty() ? kDefaultTenantName : tenant, call.Peer(), request_bytes,
-                        answer_bytes);
+                        answer_bytes, info.excess);
   }
 
   void Begin(int64_t bytes) {
@@ -170,7 +175,9 @@ class Ending {
     if (call_ != nullptr) (*this)(Stopping());
   }
 
-  void operator()(const absl::Status& status) {
+  void operator()(absl::Status status) {
+    absl::Status fits = share_.Answered(status.ok() ? call_->ResponseBytes() : 0);
+    if (status.ok()) status = std::move(fits);
     gate_->End(method_, bytes_, start_, status);
     std::exchange(call_, nullptr)->Answer(ToGrpcStatus(status), std::move(share_));
   }
@@ -198,13 +205,19 @@ std::string_view TenantOf(const Request& request) {
   }
 }
 
+// What room its answer must find before it is begun. Those that are small find it always: they are
+// bounded by the number of calls, and those who read must not lock out who publishes.
 template <typename Request>
 int64_t AnswerBytesOf(const Request& request, RpcMethod method) {
   if constexpr (requires { request.page_size(); }) {
     const int rows = request.page_size() > 0 ? request.page_size() : kDefaultPageSize;
     return std::min(rows * kPageRowBytes, kMaxPageBytes);
+  } else if constexpr (requires { request.requests_size(); }) {
+    return request.requests_size() * kResultBytes;
+  } else if (method == RpcMethod::kConfigureWebhook) {
+    return kConfiguredBytes;
   }
-  return kMethods[static_cast<size_t>(method)].reads ? kRowBytes : kSmallAnswerBytes;
+  return kMethods[static_cast<size_t>(method)].excess == kRefused ? kRowBytes : 0;
 }
 
 // Runs `handle(handlers, done)` if the call is admitted.

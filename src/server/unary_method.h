@@ -4,6 +4,7 @@
 #include <grpcpp/support/async_unary_call.h>
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -23,14 +24,17 @@ class UnaryCall {
  public:
   // Sends the answer: the response when the status is OK. Exactly once, on any thread; the call,
   // its request and its response are gone with it. The share is held until the answer is on the
-  // wire, and learns how large it is.
+  // wire.
   virtual void Answer(const grpc::Status& status, CallShares::Share share) = 0;
   void Answer(const grpc::Status& status) { Answer(status, CallShares::Share()); }
+
+  // How large the response is. Before Answer only, as what follows.
+  virtual int64_t ResponseBytes() const = 0;
 
   // Who calls, as in peer.h.
   virtual std::string Peer() const = 0;
 
-  // Its cancellation is null when the method is not watched. Before Answer only.
+  // Its cancellation is null when the method is not watched.
   virtual CallContext Context() const = 0;
 
  protected:
@@ -83,7 +87,6 @@ class UnaryMethod final : public AnyUnaryMethod {
       // What a caller does not take is held once, as bytes.
       request_ = Request();
       response_ = Response();
-      share_.Answered(static_cast<int64_t>(bytes.Length()));
       method_.queue_.unsent().Add(this);
       if (done.ok()) {
         writer_.Finish(bytes, done, &answered_);
@@ -91,6 +94,10 @@ class UnaryMethod final : public AnyUnaryMethod {
         writer_.FinishWithError(done, &answered_);
       }
       LetGo();
+    }
+
+    int64_t ResponseBytes() const override {
+      return static_cast<int64_t>(response_.ByteSizeLong());
     }
 
     CallContext Context() const override {

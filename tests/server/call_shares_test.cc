@@ -12,6 +12,8 @@ namespace {
 
 using ::testing::HasSubstr;
 using Share = CallShares::Share;
+constexpr auto kRefused = CallShares::Excess::kRefused;
+constexpr auto kCounted = CallShares::Excess::kCounted;
 
 // Of 900 calls, 9,000 bytes of requests and 9,000 of answers.
 class CallSharesTest : public ::testing::Test {
@@ -21,7 +23,8 @@ class CallSharesTest : public ::testing::Test {
                              int64_t request_bytes = 1, int64_t answer_bytes = 1) {
     std::vector<Share> shares;
     for (;;) {
-      absl::StatusOr<Share> share = shares_.Take(tenant, peer, request_bytes, answer_bytes);
+      absl::StatusOr<Share> share =
+          shares_.Take(tenant, peer, request_bytes, answer_bytes, kCounted);
       if (!share.ok()) {
         EXPECT_EQ(share.status().code(), absl::StatusCode::kResourceExhausted);
         return shares;
@@ -61,7 +64,8 @@ TEST_F(CallSharesTest, TwoThatWantAllShareIt) {
   for (int i = 0; i < 1000; ++i) {
     a.pop_back();
     for (auto* shares : {&b, &a}) {
-      absl::StatusOr<Share> share = shares_.Take(shares == &a ? "a" : "b", "p", 1, 1);
+      absl::StatusOr<Share> share =
+          shares_.Take(shares == &a ? "a" : "b", "p", 1, 1, kCounted);
       if (share.ok()) shares->push_back(*std::move(share));
     }
     if (a.size() <= b.size()) break;
@@ -70,23 +74,54 @@ TEST_F(CallSharesTest, TwoThatWantAllShareIt) {
 }
 
 TEST_F(CallSharesTest, AnAnswerCountsForWhatItIsUntilItIsSent) {
-  absl::StatusOr<Share> share = shares_.Take("a", "p", 100, 10);
+  absl::StatusOr<Share> share = shares_.Take("a", "p", 100, 10, kCounted);
   ASSERT_TRUE(share.ok());
   EXPECT_EQ(shares_.metrics().request_bytes.value(), 100);
   EXPECT_EQ(shares_.metrics().answer_bytes.value(), 10);
-  share->Answered(8500);
+  EXPECT_TRUE(share->Answered(8500).ok());
   EXPECT_EQ(shares_.metrics().request_bytes.value(), 0);
   EXPECT_EQ(shares_.metrics().answer_bytes.value(), 8500);
-  const absl::StatusOr<Share> refused = shares_.Take("a", "p", 1, 100);
+  const absl::StatusOr<Share> refused = shares_.Take("a", "p", 1, 100, kCounted);
   ASSERT_FALSE(refused.ok());
   EXPECT_THAT(refused.status().message(), HasSubstr("answers"));
   *share = Share();
-  EXPECT_TRUE(shares_.Take("a", "p", 1, 100).ok());
+  EXPECT_TRUE(shares_.Take("a", "p", 1, 100, kCounted).ok());
+}
+
+// Else those whose answers are larger than expected, and who do not read them, stop everybody.
+TEST_F(CallSharesTest, AnAnswerThatGrowsBeyondItsShareIsRefusedAndANewcomerGetsIn) {
+  std::vector<Share> reads;
+  for (int i = 0; i < 100; ++i) {
+    absl::StatusOr<Share> share = shares_.Take("greedy", "p", 1, 1, kRefused);
+    ASSERT_TRUE(share.ok());
+    reads.push_back(*std::move(share));
+  }
+  int sent = 0;
+  for (Share& share : reads) {
+    const absl::Status status = share.Answered(200);
+    if (status.ok()) {
+      ++sent;
+    } else {
+      EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+    }
+  }
+  EXPECT_GT(sent, 30);
+  EXPECT_LT(sent, 45);
+  EXPECT_EQ(shares_.metrics().answer_bytes.value(), sent * 200) << "what is refused holds nothing";
+  EXPECT_TRUE(shares_.Take("newcomer", "p", 1, 100, kRefused).ok());
+}
+
+TEST_F(CallSharesTest, ACallWithoutAnAnswerToSpeakOfIsNotRefusedForThoseOfOthers) {
+  absl::StatusOr<Share> large = shares_.Take("a", "p", 1, 1, kCounted);
+  ASSERT_TRUE(large.ok());
+  EXPECT_TRUE(large->Answered(20'000).ok()) << "it cannot be asked for again";
+  EXPECT_FALSE(shares_.Take("b", "q", 1, 1, kCounted).ok());
+  EXPECT_TRUE(shares_.Take("b", "q", 1, 0, kCounted).ok());
 }
 
 TEST_F(CallSharesTest, WhatIsLargerThanAllIsRefused) {
-  EXPECT_FALSE(shares_.Take("a", "p", 9001, 1).ok());
-  EXPECT_TRUE(shares_.Take("a", "p", 9000, 1).ok());
+  EXPECT_FALSE(shares_.Take("a", "p", 9001, 1, kCounted).ok());
+  EXPECT_TRUE(shares_.Take("a", "p", 9000, 1, kCounted).ok());
 }
 
 }  // namespace

@@ -262,6 +262,14 @@ TEST_F(ConfigTest, RefusesWrongValues) {
   }
 }
 
+TEST_F(ConfigTest, AnswersMustHaveRoomForTheLargestNotification) {
+  const auto failure = Parse({"--data-dir", "/d", "--max-notification-bytes", "8MiB",
+                              "--grpc-max-answer-bytes", "15MiB"});
+  ASSERT_TRUE(failure.has_value());
+  EXPECT_EQ(failure->code, ExitCode::kUsage);
+  EXPECT_THAT(failure->message, HasSubstr("--grpc-max-answer-bytes"));
+}
+
 TEST_F(ConfigTest, NeedsADataDirectory) {
   const auto failure = Parse({});
   ASSERT_TRUE(failure.has_value());

@@ -36,6 +36,8 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr size_t kMaxInFlightBytes = 64'000;
+// What a webhook's configuration may answer takes most of it.
+constexpr int64_t kMaxAnswerBytes = 1'200'000;
 
 // A call on a thread of its own.
 class AsyncCall {
@@ -165,7 +167,7 @@ class RpcServicesTest : public ::testing::Test {
   NotificationHandlers notifications_{*outbox_, 100'000};
   DeliveryHandlers deliveries_{*outbox_, status_};
 
-  RpcServices services_{SystemClock(), {1000, kMaxInFlightBytes, 1 << 30}};
+  RpcServices services_{SystemClock(), {1000, kMaxInFlightBytes, kMaxAnswerBytes}};
   std::unique_ptr<QueuedServer> server_ = std::make_unique<QueuedServer>(services_);
   std::unique_ptr<v1::WebhookService::Stub> webhook_stub_;
   std::unique_ptr<v1::NotificationService::Stub> notification_stub_;
@@ -236,6 +238,44 @@ TEST_F(RpcServicesTest, RequestsUnderWayAreBoundedByTheirBytesAndSharedByTenant)
   const AsyncCall again(Publish(2000));
   EXPECT_TRUE(Finish(again).ok());
   EXPECT_EQ(services_.metrics().in_flight_bytes.value(), 0);
+}
+
+TEST_F(RpcServicesTest, AnAnswerThatFindsNoRoomIsRefusedAndPublishingGoesOn) {
+  Open();
+  const AsyncCall first(Publish(60'000));
+  ASSERT_TRUE(Finish(first).ok());
+  const AsyncCall configure([this] {
+    v1::ConfigureWebhookRequest request;
+    request.mutable_webhook()->set_name("hook");
+    request.mutable_webhook()->set_url("https://receiver.example/");
+    request.mutable_webhook()->set_enabled(true);
+    v1::ConfigureWebhookResponse response;
+    return webhook_stub_->ConfigureWebhook(NewClientContext().get(), request, &response);
+  });
+  while (executor_.empty()) {
+    outbox_->RunPending();
+    absl::SleepFor(absl::Milliseconds(1));
+  }
+
+  const AsyncCall list([this] {
+    v1::ListNotificationsRequest request;
+    request.set_page_size(1);
+    v1::ListNotificationsResponse response;
+    return notification_stub_->ListNotifications(NewClientContext().get(), request, &response);
+  });
+  const grpc::Status refused = Finish(list);
+  EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(ReasonOf(refused), "TOO_MANY_REQUESTS");
+  EXPECT_TRUE(HasRetryInfo(refused));
+  EXPECT_EQ(services_.metrics()
+                .methods[static_cast<size_t>(RpcMethod::kListNotifications)]
+                .ended[static_cast<size_t>(grpc::StatusCode::RESOURCE_EXHAUSTED)]
+                .value(),
+            1u);
+  const AsyncCall second(Publish(100));
+  EXPECT_TRUE(Finish(second).ok());
+  executor_.Stop();
+  Finish(configure);
 }
 
 TEST_F(RpcServicesTest, ACallThatTheOutboxDropsHearsThatTheServerStops) {

@@ -1,10 +1,18 @@
 #include "src/server/call_shares.h"
 
+#include <algorithm>
+#include <cstddef>
+
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "src/server/errors.h"
 
 namespace postrider {
 namespace {
+
+constexpr size_t kMaxIdle = 1024;
+// Names of tenants are shorter; what is longer is refused later on.
+constexpr size_t kMaxNameBytes = 200;
 
 constexpr const char* kOfTenant = " of this tenant's";
 constexpr const char* kOfPeer = " of this caller's";
@@ -73,20 +81,21 @@ absl::StatusOr<CallShares::Share> CallShares::Take(std::string_view tenant, std:
 }
 
 CallShares::Holder* CallShares::HolderOf(std::string_view name, Holders* holders) {
-  std::unique_ptr<Holder>& holder = (*holders)[std::string(name)];
-  if (holder == nullptr) holder = std::make_unique<Holder>(Holder{std::string(name), {}});
-  return holder.get();
+  const absl::string_view key(name.data(), std::min(name.size(), kMaxNameBytes));
+  return &*holders->try_emplace(key).first;
 }
 
 void CallShares::Drop(Holder* holder, Holders* holders) {
-  if (holder->held.calls == 0) holders->erase(std::string(holder->name));
+  if (holder->second.calls == 0 && holders->size() > kMaxIdle) {
+    holders->erase(holders->find(holder->first));
+  }
 }
 
 absl::Status CallShares::Fit(const Share& share, const Amount& wanted) const {
-  if (const char* why = WhyNot(share.tenant_->held, wanted, kTenantGreed)) {
+  if (const char* why = WhyNot(share.tenant_->second, wanted, kTenantGreed)) {
     return TooMuch(why, kOfTenant);
   }
-  if (const char* why = WhyNot(share.peer_->held, wanted, kPeerGreed)) {
+  if (const char* why = WhyNot(share.peer_->second, wanted, kPeerGreed)) {
     return TooMuch(why, kOfPeer);
   }
   return absl::OkStatus();
@@ -104,7 +113,8 @@ const char* CallShares::WhyNot(const Amount& held, const Amount& wanted, int64_t
 }
 
 void CallShares::Change(Share* share, const Amount& by) {
-  for (Amount* amount : {&share->amount_, &share->tenant_->held, &share->peer_->held, &total_}) {
+  for (Amount* amount :
+       {&share->amount_, &share->tenant_->second, &share->peer_->second, &total_}) {
     *amount = Sum(*amount, by);
   }
   metrics_.calls.Set(total_.calls);

@@ -1,12 +1,11 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 
+#include "absl/container/node_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "src/base/metrics.h"
@@ -60,14 +59,11 @@ class CallShares {
 
    private:
     friend class CallShares;
-    struct Holder {
-      std::string name;
-      Amount held;
-    };
 
     CallShares* shares_ = nullptr;
-    Holder* tenant_ = nullptr;
-    Holder* peer_ = nullptr;
+    // Entries of the maps, by which they are found again.
+    std::pair<const std::string, Amount>* tenant_ = nullptr;
+    std::pair<const std::string, Amount>* peer_ = nullptr;
     Amount amount_;
     Excess excess_ = Excess::kCounted;
   };
@@ -84,8 +80,9 @@ class CallShares {
   const Metrics& metrics() const { return metrics_; }
 
  private:
-  using Holder = Share::Holder;
-  using Holders = std::unordered_map<std::string, std::unique_ptr<Holder>>;
+  // Their addresses stay. Those that hold nothing are kept, up to a number: most come again.
+  using Holders = absl::node_hash_map<std::string, Amount>;
+  using Holder = Holders::value_type;
 
   static Holder* HolderOf(std::string_view name, Holders* holders);
   static void Drop(Holder* holder, Holders* holders);

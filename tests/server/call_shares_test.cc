@@ -119,6 +119,17 @@ TEST_F(CallSharesTest, ACallWithoutAnAnswerToSpeakOfIsNotRefusedForThoseOfOthers
   EXPECT_TRUE(shares_.Take("b", "q", 1, 0, kCounted).ok());
 }
 
+TEST_F(CallSharesTest, ManyNamesAndLongOnesAreNotKept) {
+  for (int i = 0; i < 5000; ++i) {
+    const std::string name = std::to_string(i) + std::string(10'000, 'x');
+    EXPECT_TRUE(shares_.Take(name, name, 1, 1, kCounted).ok());
+  }
+  // Longer than that of any tenant: they are one.
+  const std::string same(10'000, 'x');
+  const std::vector<Share> all = TakeAll(same, "p");
+  EXPECT_FALSE(shares_.Take(same + "y", "q", 1, 1, kCounted).ok());
+}
+
 TEST_F(CallSharesTest, WhatIsLargerThanAllIsRefused) {
   EXPECT_FALSE(shares_.Take("a", "p", 9001, 1, kCounted).ok());
   EXPECT_TRUE(shares_.Take("a", "p", 9000, 1, kCounted).ok());

@@ -61,9 +61,14 @@ void Shrink(v1::ValidationResult* result) {
     body->resize(end);
     result->mutable_response()->set_body_truncated(true);
   }
+  // Their sizes are added up once: a receiver may send tens of thousands of headers, and this is
+  // done on the thread that delivers.
+  size_t bytes = result->ByteSizeLong();
   for (auto* headers : {result->mutable_response()->mutable_headers(),
                         result->mutable_request()->mutable_headers()}) {
-    while (result->ByteSizeLong() > kMaxBytes && !headers->empty()) headers->RemoveLast();
+    for (; bytes > kMaxBytes && !headers->empty(); headers->RemoveLast()) {
+      bytes -= std::min(bytes, headers->rbegin()->ByteSizeLong());
+    }
   }
 }
 
@@ -165,7 +170,7 @@ void WebhookHandlers::ConfigureWebhook(const v1::ConfigureWebhookRequest& reques
   call->tenant = TenantOrDefault(request.webhook().tenant());
   call->name = request.webhook().name();
   if (request.has_update_mask()) {
-    if (absl::Status bad = CheckMask(request.update_mask()); !bad.ok()) {
+    if (absl::Status bad = CheckMask(request.update_mask(), request.webhook()); !bad.ok()) {
       return std::move(done)(std::move(bad));
     }
     call->mask = request.update_mask();

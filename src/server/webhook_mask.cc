@@ -1,6 +1,7 @@
 #include "src/server/webhook_mask.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "google/protobuf/util/field_mask_util.h"
+#include "src/delivery/webhook_check.h"
 #include "src/server/errors.h"
 
 namespace postrider {
@@ -18,6 +20,8 @@ namespace {
 using google::protobuf::util::FieldMaskUtil;
 
 constexpr std::string_view kHeaderPrefix = "headers.";
+// More than there are fields, and headers to set and to remove.
+constexpr int kMaxPaths = 200;
 
 // The name of `headers.NAME`, which may stand in backquotes (AIP-161).
 std::optional<std::string> HeaderOf(const std::string& path) {
@@ -67,12 +71,20 @@ void ApplyHeader(const std::string& name, const v1::Webhook& from, v1::Webhook* 
 
 }  // namespace
 
-absl::Status CheckMask(const google::protobuf::FieldMask& mask) {
+absl::Status CheckMask(const google::protobuf::FieldMask& mask, const v1::Webhook& from) {
   if (mask.paths().empty()) {
     return InvalidField("update_mask", "names nothing: name what shall change, or leave it unset "
                                        "to replace the whole webhook");
   }
+  if (mask.paths_size() > kMaxPaths) {
+    return InvalidField("update_mask", absl::StrCat("names ", mask.paths_size(), " paths, at most ",
+                                                    kMaxPaths, " are allowed"));
+  }
   FieldViolations violations;
+  if (static_cast<size_t>(from.headers_size()) > kMaxHeaders) {
+    violations.Add("webhook.headers", absl::StrCat("has ", from.headers_size(), " headers, at most ",
+                                                   kMaxHeaders, " are allowed"));
+  }
   for (int i = 0; i < mask.paths_size(); ++i) {
     if (IsChangeable(mask.paths(i))) continue;
     violations.Add(absl::StrCat("update_mask.paths[", i, "]"),

@@ -256,6 +256,15 @@ TEST_F(WebhookMaskTest, PathsThatNobodyCanChangeAreRefused) {
   EXPECT_EQ(FieldsOf(TryChange({"url"}, bad)), "webhook.url");
 }
 
+// Else each path is looked for among all headers, and all writes wait for that.
+TEST_F(WebhookMaskTest, MoreThanAWebhookCanHaveIsRefused) {
+  EXPECT_EQ(FieldsOf(TryChange(std::vector<std::string>(201, "headers.a"), {})), "update_mask");
+  v1::Webhook many;
+  for (int i = 0; i < 65; ++i) AddHeader("B", "b", false, &many);
+  EXPECT_EQ(FieldsOf(TryChange({"headers.a"}, many)), "webhook.headers");
+  EXPECT_TRUE(TryChange(std::vector<std::string>(200, "headers.a"), {}).ok());
+}
+
 TEST_F(WebhookHandlersTest, WhatIsStoredAndShownIsWhatIsSent) {
   v1::Webhook webhook = AWebhook("hook", false);
   webhook.set_url("https://b\xc3\xbc" "cher.example/hook");
@@ -358,6 +367,19 @@ TEST_F(WebhookHandlersTest, TheDetailsOfAFailedTestFitIntoTrailers) {
   ASSERT_TRUE(found);
   EXPECT_EQ(result.http_status(), 500);
   EXPECT_EQ(result.request().url(), webhook.url());
+}
+
+// It is done on the thread that delivers: with a walk over all for each it would take a minute.
+TEST_F(WebhookHandlersTest, TensOfThousandsOfHeadersOfAFailedTestAreCutShortAtOnce) {
+  v1::ConfigureWebhookRequest request;
+  *request.mutable_webhook() = AWebhook("hook", true);
+  auto call = Start(webhooks_, &WebhookHandlers::ConfigureWebhook, request);
+  TransferResult answer = Answered(500);
+  answer.response_headers.assign(80'000, {"a", "b"});
+  transport_.Answer(0, std::move(answer));
+  Run();
+  ASSERT_TRUE(call->status.has_value());
+  EXPECT_LT(ToGrpcStatus(*call->status).error_details().size(), 5100u);
 }
 
 TEST_F(WebhookHandlersTest, AValidConfigurationIsNotTestedAgain) {

@@ -211,8 +211,8 @@ void Engine::Impl::OnOwedOne(WebhookState& webhook, OwedDelivery& delivery) {
   Item* const item = webhook.queue.Find(delivery.id);
   if (item != nullptr && item->busy) {
     // A retry that was committed after this attempt's outcome: it counts when the engine hears of
-    // the outcome. One that was committed before has been overtaken by the attempt.
-    if (item->recording && delivery.attempts > item->delivery.attempts) {
+    // the outcome. One that was committed before is overtaken by the attempt, if that is made.
+    if (!item->recording || delivery.attempts > item->delivery.attempts) {
       item->retried = std::make_unique<OwedDelivery>(std::move(delivery));
     }
     return;

@@ -288,6 +288,8 @@ void Engine::Impl::OnNotMade(Item* item, TransferError error) {
   if (item->early && webhook.catching_up()) {
     webhook.caught_up = std::min(webhook.caught_up, item->key.Below());
   }
+  // On disk it is due by that retry, and not when it was due before.
+  if (item->retried != nullptr) return TakeRetried(item);
   Return(item, item->key);
 }
 
@@ -316,6 +318,7 @@ void Engine::Impl::EndAttempt(Item* item, TransferResult result) {
   Verdict verdict = Judge(*webhook.config, made, now_, std::move(result),
                           answered_well ? 0 : random_.Uniform());
   item->recording = true;
+  item->retried.reset();
   if (verdict.success) {
     metrics_.attempts_succeeded.Add();
     if (verdict.speaks && !webhook.deleted) OnSuccess(webhook);
@@ -401,15 +404,7 @@ void Engine::Impl::OnRecorded(Item* item, const AttemptOutcome& outcome) {
   FreeSlotOf(*item);
   run_.Push(webhook);
   item->recording = false;
-  if (item->retried != nullptr) {
-    ReadClocks();
-    OwedDelivery retried = std::move(*item->retried);
-    webhook.queue.Drop(item, retried.attempts);
-    memory_.Release(item);
-    EndWait(webhook, retried.id);
-    Add(webhook, retried);
-    return;
-  }
+  if (item->retried != nullptr) return TakeRetried(item);
   if (outcome.next_state != DeliveryState::kPending || webhook.deleted) {
     webhook.queue.Drop(item, outcome.number);
     memory_.Release(item);
@@ -422,6 +417,16 @@ void Engine::Impl::OnRecorded(Item* item, const AttemptOutcome& outcome) {
   delivery.budget_start = outcome.budget_start;
   delivery.due = outcome.next_due;
   Return(item, QueueKey::Of(delivery));
+}
+
+void Engine::Impl::TakeRetried(Item* item) {
+  ReadClocks();
+  WebhookState& webhook = *item->webhook;
+  OwedDelivery retried = std::move(*item->retried);
+  webhook.queue.Drop(item, retried.attempts);
+  memory_.Release(item);
+  EndWait(webhook, retried.id);
+  Add(webhook, retried);
 }
 
 void Engine::Impl::Return(Item* item, const QueueKey& key) {

@@ -96,6 +96,8 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   void StartCatchingUp(WebhookState& webhook);
   // Somebody wants the delivery now: nothing waits for the next probe.
   void EndWait(WebhookState& webhook, DeliveryId wanted);
+  // A busy delivery becomes what a caller's retry made of it. REQUIRES: item->retried.
+  void TakeRetried(Item* item);
   // Puts a busy delivery that stays pending back in its queue, or leaves it on disk.
   void Return(Item* item, const QueueKey& key);
   void StartDisabling(WebhookState& webhook, int64_t version, std::string reason);

@@ -132,7 +132,10 @@ bool WebhookQueue::Knows(OwedDelivery& row, const absl::flat_hash_map<int64_t, I
   const auto number = static_cast<int64_t>(row.id);
   if (const auto found = in_memory.find(number); found != in_memory.end()) {
     Item* const item = found->second;
-    if (item->recording && row.attempts > item->delivery.attempts) {
+    // While it is under way a row can be of a retry only when it is due before.
+    if (item->recording ? row.attempts > item->delivery.attempts
+                        : item->busy && row.attempts == item->delivery.attempts &&
+                              QueueKey::Of(row) < item->key) {
       item->retried = std::make_unique<OwedDelivery>(std::move(row));
     }
     return true;

@@ -289,5 +289,29 @@ TEST_F(PaceTest, AFullMemoryDoesNotKeepAReceiverThatIsBackFromBeingProbed) {
   EXPECT_TRUE(probed);
 }
 
+TEST_F(PaceTest, ARetryOfAnEarlyProbeThatWasNotMadeIsNotForgotten) {
+  // Nothing may hide that the row on disk is due before what the probe was taken by.
+  for (const bool told : {true, false}) {
+    EngineHarness h(Options());
+    const WebhookId id = h.Configure("w", Slow).id;
+    h.Publish(3);
+    Answer(h, absl::ZeroDuration(), 500);
+    while (h.transport->pending_count() == 0) h.Advance(absl::Seconds(1));
+    const size_t probe = h.transport->Pending()[0];
+    if (!told) h.leave_on_disk = [] { return true; };
+    h.Retry(h.DeliveryOf(probe).delivery.id);
+    h.Settle();
+    h.transport->Fail(probe, TransferError::kNoResources);
+    h.Advance(absl::Seconds(2));
+    ASSERT_EQ(h.transport->sent(), probe + 2) << told;
+    EXPECT_EQ(h.NotificationOf(probe + 1), h.NotificationOf(probe));
+    h.transport->Answer(probe + 1, Status(500));
+    h.Settle();
+    int charged = 0;
+    for (const OwedDelivery& owed : h.Pending(id)) charged += owed.budget_attempts;
+    EXPECT_EQ(charged, 4) << "it was due, so it was no early try";
+  }
+}
+
 }  // namespace
 }  // namespace postrider

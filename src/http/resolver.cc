@@ -13,10 +13,9 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "src/http/answer_cache.h"
-#include "src/http/ares_channel.h"
 #include "src/http/dns_reply.h"
+#include "src/http/dns_sources.h"
 #include "src/http/fair_turns.h"
-#include "src/http/file_stamp.h"
 
 namespace postrider {
 namespace {
@@ -26,9 +25,6 @@ constexpr size_t kMaxLookups = 1024;
 constexpr size_t kMaxWaiting = 4096;
 // Lookups that were told, and still wait for the other family.
 constexpr size_t kMaxLeftovers = 2048;
-// Two tries fit into the time that a lookup has.
-constexpr int kTriesPerServer = 2;
-constexpr int kTriesPerLookup = 3;
 
 // A numeric address in whatever spelling the C library takes, as other software would understand
 // it.
@@ -43,15 +39,6 @@ bool ParseLiteral(const std::string& host, IpAddress* address) {
   return true;
 }
 
-struct ConfigStamp {
-  explicit ConfigStamp(const ResolverOptions& options)
-      : resolv_conf(options.resolv_conf), hosts_file(options.hosts_file) {}
-  bool operator==(const ConfigStamp&) const = default;
-
-  FileStamp resolv_conf;
-  FileStamp hosts_file;
-};
-
 class AresResolver final : public Resolver, EventLoop::Timed {
  public:
   AresResolver(const ResolverOptions& options, const Clock& clock, EventLoop& loop,
@@ -60,8 +47,6 @@ class AresResolver final : public Resolver, EventLoop::Timed {
         clock_(clock),
         loop_(loop),
         metrics_(metrics),
-        config_(options),
-        next_check_(clock.Monotonic() + options.config_check_period),
         turns_(kMaxLookups, kMaxWaiting),
         cache_(options.min_ttl, options.max_ttl, options.max_failure_ttl,
                options.max_cached_hosts) {
@@ -100,8 +85,6 @@ class AresResolver final : public Resolver, EventLoop::Timed {
   void OnTurn() override;
   absl::Duration Deadline() const override;
 
-  AresChannel::Options ChannelOptions(AresChannel::Source source) const;
-  void ReloadIfChanged();
   Question* Find(uint64_t id);
   absl::Duration DeadlineOf(const Question& question) const;
   void Wait(uint64_t id, uint64_t share);
@@ -125,8 +108,6 @@ class AresResolver final : public Resolver, EventLoop::Timed {
   const Clock& clock_;
   EventLoop& loop_;
   ResolverMetrics& metrics_;
-  ConfigStamp config_;
-  absl::Duration next_check_;
 
   uint64_t last_id_ = 0;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Question>> questions_;
@@ -145,32 +126,14 @@ class AresResolver final : public Resolver, EventLoop::Timed {
   std::vector<Told> told_;
 
   // Last: when they go, nothing is told any more.
-  std::unique_ptr<AresChannel> hosts_file_;
-  std::unique_ptr<AresChannel> servers_;
-  std::unique_ptr<AresChannel> first_answer_;
+  std::unique_ptr<DnsSources> sources_;
 };
 
-AresChannel::Options AresResolver::ChannelOptions(AresChannel::Source source) const {
-  AresChannel::Options channel;
-  channel.source = source;
-  channel.try_timeout = options_.timeout / kTriesPerLookup;
-  channel.tries = kTriesPerServer;
-  channel.resolv_conf = options_.resolv_conf;
-  channel.servers = options_.servers;
-  channel.port = options_.port;
-  return channel;
-}
-
 absl::Status AresResolver::Init() {
-  for (const auto& [source, channel] : {std::pair{AresChannel::Source::kHostsFile, &hosts_file_},
-                                        {AresChannel::Source::kNameServers, &servers_},
-                                        {AresChannel::Source::kFirstAnswer, &first_answer_}}) {
-    absl::StatusOr<std::unique_ptr<AresChannel>> made =
-        AresChannel::Create(ChannelOptions(source), loop_);
-    if (!made.ok()) return made.status();
-    *channel = *std::move(made);
-  }
-  return absl::OkStatus();
+  absl::StatusOr<std::unique_ptr<DnsSources>> sources =
+      DnsSources::Create(options_, clock_, loop_);
+  if (sources.ok()) sources_ = *std::move(sources);
+  return sources.status();
 }
 
 // ---- Those who ask
@@ -179,7 +142,7 @@ const Resolver::Answer* AresResolver::Lookup(const std::string& host) {
   const Answer* known = cache_.Find(host, clock_.Monotonic());
   if (known != nullptr && !known->ok()) {
     // The change may be what mends it.
-    ReloadIfChanged();
+    if (sources_->HaveChanged()) Reload();
     known = cache_.Find(host, clock_.Monotonic());
   }
   if (known != nullptr) {
@@ -193,7 +156,7 @@ const Resolver::Answer* AresResolver::Lookup(const std::string& host) {
 }
 
 void AresResolver::Resolve(const std::string& host, uint64_t share, Done done) {
-  ReloadIfChanged();
+  if (sources_->HaveChanged()) Reload();
   uint64_t& id = by_host_[host];
   if (id == 0) {
     id = ++last_id_;
@@ -219,22 +182,9 @@ bool AresResolver::WaitsForTurn(const std::string& host) const {
   return it != by_host_.end() && questions_.at(it->second)->state == State::kWaiting;
 }
 
-void AresResolver::ReloadIfChanged() {
-  const absl::Duration now = clock_.Monotonic();
-  if (now < next_check_) return;
-  next_check_ = now + options_.config_check_period;
-  if (ConfigStamp(options_) != config_) Reload();
-}
-
 void AresResolver::Reload() {
-  const ConfigStamp config(options_);
-  auto servers = AresChannel::Create(ChannelOptions(AresChannel::Source::kNameServers), loop_);
-  auto first = AresChannel::Create(ChannelOptions(AresChannel::Source::kFirstAnswer), loop_);
-  // For want of descriptors or memory: what was read before goes on until the next look.
-  if (!servers.ok() || !first.ok()) return;
-  servers_ = *std::move(servers);
-  first_answer_ = *std::move(first);
-  config_ = config;
+  // What was read before goes on until the next look.
+  if (!sources_->Reread()) return;
   metrics_.reloads.Add();
   cache_.ForgetFailures();
   std::vector<uint64_t> ids;
@@ -308,7 +258,7 @@ void AresResolver::Begin(uint64_t id) {
   deadlines_.erase({question.deadline, id});
   question.deadline = clock_.Monotonic() + options_.timeout;
   deadlines_.emplace(question.deadline, id);
-  hosts_file_->Ask(question.host, AF_UNSPEC, [this, id](DnsReply reply) {
+  sources_->hosts_file().Ask(question.host, AF_UNSPEC, [this, id](DnsReply reply) {
     if (reply.code != DnsCode::kOk) {
       AskServers(id);
       return;
@@ -323,10 +273,10 @@ void AresResolver::AskServers(uint64_t id) {
   Question& question = *Find(id);
   const std::string host = question.host;
   question.outstanding = 2;
-  servers_->Ask(host, AF_INET6,
-                [this, id](DnsReply reply) { OnReply(id, kV6, std::move(reply)); });
-  servers_->Ask(host, AF_INET,
-                [this, id](DnsReply reply) { OnReply(id, kV4, std::move(reply)); });
+  sources_->servers().Ask(
+      host, AF_INET6, [this, id](DnsReply reply) { OnReply(id, kV6, std::move(reply)); });
+  sources_->servers().Ask(
+      host, AF_INET, [this, id](DnsReply reply) { OnReply(id, kV4, std::move(reply)); });
 }
 
 void AresResolver::OnReply(uint64_t id, Family family, DnsReply reply) {
@@ -371,8 +321,8 @@ void AresResolver::Consider(uint64_t id) {
 void AresResolver::Diagnose(uint64_t id) {
   Question& question = *Find(id);
   ++question.outstanding;
-  first_answer_->Ask(question.host, AF_INET,
-                     [this, id](DnsReply reply) { OnDiagnosis(id, std::move(reply)); });
+  sources_->first_answer().Ask(
+      question.host, AF_INET, [this, id](DnsReply reply) { OnDiagnosis(id, std::move(reply)); });
 }
 
 void AresResolver::OnDiagnosis(uint64_t id, DnsReply reply) {
@@ -463,8 +413,7 @@ void AresResolver::EraseIfOver(uint64_t id) {
 
 void AresResolver::OnTurn() {
   const absl::Duration now = clock_.Monotonic();
-  servers_->OnTurn(now);
-  first_answer_->OnTurn(now);
+  sources_->OnTurn(now);
   while (!deadlines_.empty() && deadlines_.begin()->first <= now) {
     OnDeadline(deadlines_.begin()->second);
   }
@@ -474,7 +423,7 @@ void AresResolver::OnTurn() {
 
 absl::Duration AresResolver::Deadline() const {
   if (!told_.empty()) return -absl::InfiniteDuration();
-  absl::Duration deadline = std::min(servers_->Deadline(), first_answer_->Deadline());
+  absl::Duration deadline = sources_->Deadline();
   if (!deadlines_.empty()) deadline = std::min(deadline, deadlines_.begin()->first);
   return deadline;
 }

@@ -189,7 +189,7 @@ void Engine::Impl::OnWebhookDeleted(WebhookId id) {
 
 void Engine::Impl::Reap(WebhookState& webhook) {
   if (!webhook.queue.empty() || webhook.queue.reading() || webhook.waits_for_page ||
-      webhook.disable_asked || webhook.runs) {
+      webhook.disable_asked || webhook.run.listed || webhook.stalled.listed) {
     return;  // whatever ends next puts it in the run list again
   }
   TenantState& tenant = *webhook.tenant;
@@ -282,15 +282,24 @@ void Engine::Impl::RunTimers() {
   }
 }
 
+bool Engine::Impl::MayUnstall() const {
+  return probes_ < MaxProbes() &&
+         stalled_.Any([this](const TenantState& tenant) { return MaySendFor(tenant); });
+}
+
 void Engine::Impl::UnstallProbes() {
-  for (size_t probes = probes_; probes < MaxProbes() && !stalled_.empty(); ++probes) {
-    run_.Push(stalled_.Pop());
+  const auto may = [this](const TenantState& tenant) { return MaySendFor(tenant); };
+  for (size_t probes = probes_; probes < MaxProbes(); ++probes) {
+    WebhookState* const webhook = stalled_.Pop(may);
+    if (webhook == nullptr) return;
+    run_.Push(*webhook);
   }
 }
 
 absl::Time Engine::Impl::NextStep() {
   const auto may = [this](const TenantState& tenant) { return MaySendFor(tenant); };
-  if (!unjudged_.empty() || (MaySend() && run_.Any(may))) return now_.steady;
+  // One that was let go may want its slot no more: then the next one can have it.
+  if (!unjudged_.empty() || (MaySend() && (run_.Any(may) || MayUnstall()))) return now_.steady;
   absl::Time next = absl::InfiniteFuture();
   if (due_timers_.next() != TimerSlot::kNever) {
     next = std::min(absl::FromUnixMicros(due_timers_.next()), now_.steady + kMaxSleep);

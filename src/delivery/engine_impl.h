@@ -63,6 +63,8 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   void Add(WebhookState& webhook, OwedDelivery& delivery);
   void RunTimers();
   void UnstallProbes();
+  // A probe that waited can begin now.
+  bool MayUnstall() const;
   absl::Time NextStep();
   void ReportGauges();
   // Ends a deleted webhook that is in no list any more.
@@ -169,9 +171,9 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   Recorder recorder_;
   // By name.
   absl::flat_hash_map<std::string, std::unique_ptr<TenantState>> tenants_;
-  FairRunList run_;
+  FairRunList<&WebhookState::run, &TenantState::run> run_;
   // Probes that wait since as many as may be are under way.
-  RunList stalled_;
+  FairRunList<&WebhookState::stalled, &TenantState::stalled> stalled_;
   TimerHeap<WebhookState, &WebhookState::due_timer> due_timers_;    // microseconds since 1970
   TimerHeap<WebhookState, &WebhookState::mono_timer> mono_timers_;  // nanoseconds
   // Webhooks that have a RequestBuilder, the oldest first.

@@ -20,6 +20,12 @@ namespace postrider {
 
 struct TenantState;
 
+// A webhook's place in a FairRunList.
+struct ListSlot {
+  bool listed = false;
+  WebhookState* next = nullptr;
+};
+
 // All that the engine keeps of one webhook. With nothing owed it costs its configuration and a few
 // hundred bytes. Owned by the engine; pointers to it stand in lists and in what is under way, so it
 // lives until it is in none of them, even when the webhook is deleted.
@@ -89,9 +95,9 @@ struct WebhookState {
   bool counted_probing = false;
   absl::Time state_since = absl::InfinitePast();
 
-  // Places in the lists of RunList, Pager, QueueMemory and the two timer heaps.
-  bool runs = false;
-  WebhookState* next_run = nullptr;
+  // Places in the lists of the engine, Pager, QueueMemory and the two timer heaps.
+  ListSlot run;
+  ListSlot stalled;
   bool waits_for_page = false;
   size_t memory_bytes = 0;
   size_t holder_index = 0;
@@ -99,31 +105,12 @@ struct WebhookState {
   TimerSlot mono_timer;
 };
 
-// Webhooks in a list, first come, first served. O(1), no allocation.
-class RunList {
- public:
-  bool empty() const { return first_ == nullptr; }
-
-  // Does nothing when it is in a list already.
-  void Push(WebhookState& webhook) {
-    if (webhook.runs) return;
-    webhook.runs = true;
-    webhook.next_run = nullptr;
-    (first_ == nullptr ? first_ : last_->next_run) = &webhook;
-    last_ = &webhook;
-  }
-
-  // REQUIRES: not empty.
-  WebhookState& Pop() {
-    WebhookState& webhook = *first_;
-    first_ = webhook.next_run;
-    webhook.runs = false;
-    return webhook;
-  }
-
- private:
-  WebhookState* first_ = nullptr;
-  WebhookState* last_ = nullptr;
+// What stands in a FairRunList of one tenant, the next one first, and the tenant's own place in it.
+struct TenantLane {
+  WebhookState* first = nullptr;
+  WebhookState* last = nullptr;
+  bool listed = false;
+  TenantState* next = nullptr;
 };
 
 // What the webhooks of one tenant take together. Lives while it has any.
@@ -132,22 +119,27 @@ struct TenantState {
   size_t webhooks = 0;
   // Attempts that are under way, or not recorded yet.
   size_t used = 0;
-  // Those of its webhooks that want to be looked at, and its place in FairRunList.
-  RunList run;
-  bool listed = false;
-  TenantState* next = nullptr;
+  // Its part of the two lists of the engine.
+  TenantLane run;
+  TenantLane stalled;
 };
 
 // Webhooks that want to be looked at, a tenant at a time, first come, first served among those of a
 // tenant: so many webhooks of one tenant cost another one a turn, not a turn each. O(1), but for
 // tenants that may not go; no allocation.
+template <ListSlot WebhookState::*kSlot, TenantLane TenantState::*kLane>
 class FairRunList {
  public:
-  // Does nothing when it is in a list already.
+  // Does nothing when it is in this list already.
   void Push(WebhookState& webhook) {
-    if (webhook.runs) return;
-    webhook.tenant->run.Push(webhook);
-    if (!webhook.tenant->listed) Append(*webhook.tenant);
+    ListSlot& slot = webhook.*kSlot;
+    if (slot.listed) return;
+    slot.listed = true;
+    slot.next = nullptr;
+    TenantLane& lane = webhook.tenant->*kLane;
+    (lane.first == nullptr ? lane.first : (lane.last->*kSlot).next) = &webhook;
+    lane.last = &webhook;
+    if (!lane.listed) Append(*webhook.tenant);
   }
 
   // The next one, of a tenant that `may` go now; null without one.
@@ -155,15 +147,18 @@ class FairRunList {
   WebhookState* Pop(May may) {
     for (const TenantState* const last = last_; first_ != nullptr;) {
       TenantState& tenant = *first_;
-      first_ = tenant.next;
-      tenant.listed = false;
+      TenantLane& lane = tenant.*kLane;
+      first_ = lane.next;
+      lane.listed = false;
       if (!may(tenant)) {
         Append(tenant);
         if (&tenant == last) break;
         continue;
       }
-      WebhookState& webhook = tenant.run.Pop();
-      if (!tenant.run.empty()) Append(tenant);
+      WebhookState& webhook = *lane.first;
+      lane.first = (webhook.*kSlot).next;
+      (webhook.*kSlot).listed = false;
+      if (lane.first != nullptr) Append(tenant);
       return &webhook;
     }
     return nullptr;
@@ -172,7 +167,7 @@ class FairRunList {
   // Whether there is one of a tenant that `may` go now.
   template <typename May>
   bool Any(May may) const {
-    for (const TenantState* tenant = first_; tenant != nullptr; tenant = tenant->next) {
+    for (const TenantState* tenant = first_; tenant != nullptr; tenant = (tenant->*kLane).next) {
       if (may(*tenant)) return true;
     }
     return false;
@@ -180,9 +175,10 @@ class FairRunList {
 
  private:
   void Append(TenantState& tenant) {
-    tenant.listed = true;
-    tenant.next = nullptr;
-    (first_ == nullptr ? first_ : last_->next) = &tenant;
+    TenantLane& lane = tenant.*kLane;
+    lane.listed = true;
+    lane.next = nullptr;
+    (first_ == nullptr ? first_ : (last_->*kLane).next) = &tenant;
     last_ = &tenant;
   }
 

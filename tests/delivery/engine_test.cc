@@ -1136,5 +1136,76 @@ TEST(IsolationTest, ProbesOfManyDeadWebhooksLeaveHalfOfTheSlots) {
   EXPECT_EQ(h.in_flight(good), 1);
 }
 
+// ---- Probes that wait for a slot
+
+class StalledTest : public testing::Test {
+ protected:
+  static EngineOptions Options(size_t slots) {
+    EngineOptions options;
+    options.max_unrecorded = slots;  // half of them for probes
+    options.failures_to_probe = 1;
+    return options;
+  }
+  static void FailAll(EngineHarness& h) {
+    for (const size_t i : h.transport->Pending()) h.transport->Fail(i);
+    h.Settle();
+  }
+  // All are dead, and want to be probed.
+  static std::vector<WebhookId> Kill(EngineHarness& h, int count) {
+    std::vector<WebhookId> dead;
+    for (int i = 0; i < count; ++i) dead.push_back(h.Configure(absl::StrCat("dead", i)).id);
+    h.Publish();
+    h.Settle();
+    while (h.metrics.probing_webhooks.value() < count) FailAll(h);
+    h.Advance(absl::Minutes(1));
+    return dead;
+  }
+};
+
+TEST_F(StalledTest, TheNextOneGoesWhenTheOneBeforeItWantsItsSlotNoMore) {
+  EngineHarness h(Options(2));
+  const std::vector<WebhookId> dead = Kill(h, 3);
+  ASSERT_EQ(h.transport->pending_count(), 1u);
+  // The one that is under way, and the one that waits for its slot, are disabled by their owner.
+  const auto disable = [&](WebhookId id) {
+    h.Configure(h.heard(id).name, [](Webhook& w) { w.enabled = false; });
+  };
+  const WebhookId first = h.WebhookOf(h.transport->Pending()[0]);
+  disable(first);
+  disable(first == dead[0] ? dead[1] : dead[0]);
+  h.Settle();
+  FailAll(h);
+  EXPECT_EQ(h.transport->pending_count(), 1u) << "the third one";
+}
+
+TEST_F(StalledTest, OneThatIsMovedDoesNotWaitForTheProbesOfOthers) {
+  EngineHarness h(Options(2));
+  const std::vector<WebhookId> dead = Kill(h, 2);
+  ASSERT_EQ(h.transport->pending_count(), 1u);
+  const bool first = h.WebhookOf(h.transport->Pending()[0]) == dead[0];
+  h.Configure(first ? "dead1" : "dead0", [](Webhook& w) { w.url = "http://elsewhere/77"; });
+  h.Settle();
+  EXPECT_EQ(h.transport->pending_count(), 2u);
+}
+
+TEST_F(StalledTest, ATenantsManyDeadWebhooksDoNotComeBeforeTheOneOfAnother) {
+  EngineHarness h(Options(20));
+  h.tenant = "many";
+  Kill(h, 60);
+  ASSERT_EQ(h.transport->pending_count(), 10u) << "they hang";
+  h.tenant = "one";
+  const WebhookId one = h.Configure("one").id;
+  h.Publish();
+  h.Settle();
+  h.transport->Fail(h.transport->Pending().back());
+  h.Advance(absl::Seconds(10));
+  ASSERT_EQ(h.in_flight(one), 0u);
+  for (int ended = 0; ended < 2; ++ended) {
+    h.transport->Fail(h.transport->Pending()[0]);
+    h.Settle();
+  }
+  EXPECT_EQ(h.in_flight(one), 1u);
+}
+
 }  // namespace
 }  // namespace postrider

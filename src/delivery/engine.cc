@@ -164,6 +164,7 @@ void Engine::Impl::ApplyConfig(WebhookState& webhook, const Webhook& config) {
   } else if (!first && (!was_enabled || redirected)) {
     // Somebody has seen to it: what was before does not count against it.
     webhook.window = Window(std::max(config.max_concurrency, 1), options_.failures_to_probe);
+    webhook.last_error = {};
     if (webhook.failing_since != absl::InfiniteFuture()) {
       StartCatchingUp(webhook);
       webhook.failing_since = absl::InfiniteFuture();

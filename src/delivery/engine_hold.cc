@@ -103,7 +103,9 @@ std::optional<Hold> Engine::Impl::HoldOf(const PendingDelivery& pending) const {
     if (std::optional<Hold> hold = OrderHold(*webhook, pending, now)) return hold;
   }
   const absl::Time due = item != nullptr ? item->key.due() : pending.due;
-  if (due > now.steady && !webhook->catching_up()) {
+  // What is on disk only may be put off as well.
+  const bool put_off = item != nullptr ? IsPutOff(*webhook, *item) : webhook->catching_up();
+  if (due > now.steady && !put_off) {
     Hold hold = MakeHold(HoldReason::kNotDue, kNotDue);
     hold.until = now.ToWall(due);
     return hold;
@@ -117,7 +119,8 @@ std::optional<Hold> Engine::Impl::ProbeHold(const WebhookState& webhook, const I
   const bool next = item != nullptr && webhook.in_flight == 0 &&
                     item == (webhook.ordered() ? webhook.queue.FindFirstPublished()
                                                : webhook.queue.front());
-  if (next && !waits) return ShareHold(webhook, now);
+  if (next && !waits && probes_ < MaxProbes()) return ShareHold(webhook, now);
+  if (next && !waits) return MakeHold(HoldReason::kResources, kResources);
   Hold hold = MakeHold(
       HoldReason::kProbing,
       absl::StrCat("the receiver fails, so one delivery at a time is tried until it works",

@@ -167,8 +167,7 @@ bool Engine::Impl::MayGo(const WebhookState& webhook, const Item& item) const {
 Item* Engine::Impl::NextToCatchUp(WebhookState& webhook) {
   const WebhookQueue& queue = webhook.queue;
   while (Item* const item = queue.FirstAfter(webhook.caught_up)) {
-    // What has failed since is put off by its own failure.
-    if (item->delivery.budget_attempts > 0 && item->start < webhook.recovered_at) return item;
+    if (IsPutOff(webhook, *item)) return item;
     webhook.caught_up = item->key;
   }
   if (queue.complete()) webhook.recovered_at = absl::InfiniteFuture();

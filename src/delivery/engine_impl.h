@@ -80,6 +80,11 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   // It is due, or probes its webhook before.
   bool MayGo(const WebhookState& webhook, const Item& item) const;
   Item* NextToCatchUp(WebhookState& webhook);
+  // It was put off by an outage that is over. What has failed since is put off by its own failure.
+  static bool IsPutOff(const WebhookState& webhook, const Item& item) {
+    return webhook.catching_up() && item.delivery.budget_attempts > 0 &&
+           item.start < webhook.recovered_at;
+  }
   bool IsEarly(const WebhookState& webhook, const Item& item) const;
   // How long until it is due by its own policy.
   absl::Duration WaitOf(const WebhookState& webhook, const Item& item) const;

@@ -1,5 +1,6 @@
 // What the engine tells of what it holds back, and why.
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <vector>
@@ -181,6 +182,63 @@ TEST_F(HoldTest, WantOfOurOwnResources) {
   h_.Settle();
   const size_t owed = h_.Pending(id_).size();
   ExpectHold(owed - 1, HoldReason::kResources);
+}
+
+TEST_F(HoldTest, AnotherReceiverHasNoErrorOfTheOneBefore) {
+  Configure();
+  h_.Publish();
+  h_.Settle();
+  FailAll();
+  ASSERT_THAT(h_.engine->HealthOf(id_).last_error, HasSubstr("500"));
+  h_.Configure("w", [](Webhook& w) { w.url += "0"; });
+  h_.Settle();
+  EXPECT_EQ(h_.engine->HealthOf(id_).last_error, "");
+}
+
+TEST_F(HoldTest, WhatHasFailedSinceTheOutageIsNotDueThoughTheRestCatchesUp) {
+  Configure([](Webhook& w) { w.retry_policy.initial_backoff = absl::Hours(1); });
+  h_.Publish(4);
+  h_.Settle();
+  FailAll();
+  for (int probe = 0; probe < 5; ++probe) {
+    h_.Advance(absl::Minutes(1));
+    FailAll();
+  }
+  h_.Advance(absl::Minutes(1));
+  h_.transport->SucceedAll();
+  h_.Settle();
+  ASSERT_EQ(h_.transport->pending_count(), 2u);
+  const size_t second = h_.transport->Pending()[0];
+  const DeliveryId failed = h_.DeliveryOf(second).delivery.id;
+  h_.transport->Answer(second, Status(500));
+  h_.Settle();
+  ASSERT_EQ(h_.engine->HealthOf(id_).state, HealthState::kRecovering);
+  const std::vector<OwedDelivery> owed = h_.Pending(id_);
+  const auto found = std::find_if(owed.begin(), owed.end(),
+                                  [&](const OwedDelivery& o) { return o.id == failed; });
+  ASSERT_NE(found, owed.end());
+  const std::optional<Hold> hold = h_.engine->HoldOf({id_, failed, found->due});
+  ASSERT_TRUE(hold.has_value());
+  EXPECT_EQ(static_cast<int>(hold->reason), static_cast<int>(HoldReason::kNotDue));
+}
+
+TEST(ProbeHoldTest, AProbeForWhichNoSlotIsLeftWaitsForResources) {
+  EngineOptions options;
+  options.max_unrecorded = 2;  // one of them for a probe
+  options.failures_to_probe = 1;
+  EngineHarness h(options);
+  const WebhookId first = h.Configure("first").id;
+  const WebhookId second = h.Configure("second").id;
+  h.Publish();
+  h.Settle();
+  for (const size_t i : h.transport->Pending()) h.transport->Fail(i);
+  h.Advance(absl::Minutes(1));
+  ASSERT_EQ(h.transport->pending_count(), 1u);
+  const WebhookId waits = h.in_flight(first) > 0 ? second : first;
+  const OwedDelivery owed = h.Pending(waits).at(0);
+  const std::optional<Hold> hold = h.engine->HoldOf({waits, owed.id, owed.due});
+  ASSERT_TRUE(hold.has_value());
+  EXPECT_EQ(static_cast<int>(hold->reason), static_cast<int>(HoldReason::kResources));
 }
 
 }  // namespace

@@ -195,6 +195,27 @@ TEST_F(AttemptTest, ADeliveryDiesWhenTheNextAttemptWouldComeTooLate) {
   EXPECT_EQ(Answer(503, "7200").outcome.next_state, DeliveryState::kDead);
 }
 
+TEST_F(AttemptTest, TheEndSaysWhatWasSpent) {
+  const auto reason = [&](int status) { return Answer(status).outcome.end_reason; };
+  webhook_.retry_policy.max_attempts = 3;
+  webhook_.retry_policy.max_age = absl::Hours(1);
+  delivery_.budget_attempts = 2;
+  delivery_.budget_start = kNow;
+  EXPECT_EQ(reason(500), EndReason::kAttemptsSpent);
+  EXPECT_EQ(reason(200), EndReason::kNone) << "it is delivered";
+  // Both are: the attempts come first.
+  delivery_.budget_start = kNow - absl::Hours(2);
+  EXPECT_EQ(reason(500), EndReason::kAttemptsSpent);
+  delivery_.budget_attempts = 1;
+  EXPECT_EQ(reason(500), EndReason::kAgeSpent);
+  // An early try spends no attempt, so it ends nothing but by the age.
+  delivery_.budget_attempts = 3;
+  early_ = true;
+  EXPECT_EQ(reason(500), EndReason::kAgeSpent);
+  delivery_.budget_start = kNow;
+  EXPECT_EQ(reason(500), EndReason::kNone) << "it is pending still";
+}
+
 TEST_F(AttemptTest, DueTimesAreWholeMicroseconds) {
   now_ += absl::Nanoseconds(123);
   const absl::Time due = Answer(500).outcome.next_due;

@@ -6,7 +6,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -35,11 +34,8 @@ std::string LastOutcome(const v1::Delivery& delivery) {
 
 // As in `probing until 2026-01-25T14:04:10Z`.
 std::string HoldPhrase(const v1::Hold& hold) {
-  constexpr std::string_view kPrefix = "HOLD_REASON_";
-  const std::string name = v1::HoldReason_Name(hold.reason());
-  // A newer server may know one that we do not.
-  std::string text = name.size() > kPrefix.size() ? absl::AsciiStrToLower(name.substr(kPrefix.size()))
-                                                  : "for another reason";
+  std::string text =
+      EnumPhrase(v1::HoldReason_Name(hold.reason()), "HOLD_REASON_", "for another reason");
   if (hold.has_until_time()) {
     absl::StrAppend(&text, " until ", TimePhrase(true, hold.until_time()));
   }

@@ -82,6 +82,12 @@ std::string ValidationPhrase(v1::ValidationState state) {
   }
 }
 
+std::string EnumPhrase(const std::string& name, std::string_view prefix,
+                       std::string_view otherwise) {
+  return name.size() > prefix.size() ? absl::AsciiStrToLower(name.substr(prefix.size()))
+                                     : std::string(otherwise);
+}
+
 std::string TimePhrase(bool set, const google::protobuf::Timestamp& time) {
   if (!set) return "-";
   const absl::Time value = absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
@@ -112,11 +118,8 @@ namespace {
 
 // As in `probing since 2026-01-25T14:04:10Z, tried next at 2026-01-25T14:05:10Z: it answered 500`.
 std::string HealthPhrase(const v1::Health& health) {
-  constexpr std::string_view kPrefix = "HEALTH_STATE_";
-  const std::string name = v1::HealthState_Name(health.state());
-  // A newer server may know one that we do not.
-  std::string text = name.size() > kPrefix.size() ? absl::AsciiStrToLower(name.substr(kPrefix.size()))
-                                                  : "in a state that this client does not know";
+  std::string text = EnumPhrase(v1::HealthState_Name(health.state()), "HEALTH_STATE_",
+                                "in a state that this client does not know");
   if (health.has_start_time()) {
     absl::StrAppend(&text, " since ", TimePhrase(true, health.start_time()));
   }

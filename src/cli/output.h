@@ -35,6 +35,11 @@ std::string Indent(std::string_view text, std::string_view indent);
 // `valid`, `invalid` or `unvalidated`.
 std::string ValidationPhrase(v1::ValidationState state);
 
+// `probing` for the value HEALTH_STATE_PROBING; what is said `otherwise` for one without a name,
+// which a newer server may know.
+std::string EnumPhrase(const std::string& name, std::string_view prefix,
+                       std::string_view otherwise);
+
 // Phrases: `2026-01-25T14:04:10Z`, `12.3ms`; `-` when unset.
 std::string TimePhrase(bool set, const google::protobuf::Timestamp& time);
 std::string DurationPhrase(const google::protobuf::Duration& duration);

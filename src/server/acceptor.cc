@@ -94,8 +94,8 @@ absl::StatusOr<std::vector<int>> ListenOnAll(const HostPort& address) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(const HostPort& address,
-                                                           std::shared_ptr<CallerConnections> table) {
+absl::StatusOr<std::unique_ptr<Acceptor>> Acceptor::Listen(
+    const HostPort& address, std::shared_ptr<CallerConnections> table) {
   HostPort real = address;
   absl::StatusOr<std::vector<int>> listeners = absl::UnavailableError("");
   if (address.host == "0.0.0.0") {

@@ -225,8 +225,8 @@ ServeFlags::ServeFlags(CLI::App& root) : root_(root) {
               "How long notifications are kept, and longer while they are owed");
   serve_
       ->add_option("--pump-threads", config_.pump_threads,
-                   "Threads that deliver; by default half the processors that it may use, but two of "
-                   "two or three")
+                   "Threads that deliver; by default half the processors that it may use, but two "
+                   "of two or three")
       ->check(CLI::Range(1, kMaxPumpThreads));
   AddHttpLimits();
   serve_->add_option("--log-level", config_.log_level, "What is logged, and all above it")

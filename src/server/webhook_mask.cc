@@ -82,8 +82,9 @@ absl::Status CheckMask(const google::protobuf::FieldMask& mask, const v1::Webhoo
   }
   FieldViolations violations;
   if (static_cast<size_t>(from.headers_size()) > kMaxHeaders) {
-    violations.Add("webhook.headers", absl::StrCat("has ", from.headers_size(), " headers, at most ",
-                                                   kMaxHeaders, " are allowed"));
+    violations.Add("webhook.headers",
+                   absl::StrCat("has ", from.headers_size(), " headers, at most ", kMaxHeaders,
+                                " are allowed"));
   }
   for (int i = 0; i < mask.paths_size(); ++i) {
     if (IsChangeable(mask.paths(i))) continue;

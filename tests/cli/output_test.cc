@@ -98,6 +98,11 @@ TEST(OutputTest, Phrases) {
   EXPECT_EQ(DurationPhrase(DurationOf(absl::ZeroDuration())), "0");
 }
 
+TEST(OutputTest, ValuesOfEnumerationsAreNamed) {
+  EXPECT_EQ(EnumPhrase("HOLD_REASON_RETRY_AFTER", "HOLD_REASON_", "unknown"), "retry_after");
+  EXPECT_EQ(EnumPhrase("", "HOLD_REASON_", "unknown"), "unknown");
+}
+
 TEST(OutputTest, TimesBeforeTheEpochAreValidTimestamps) {
   google::protobuf::Timestamp time;
   SetTime(absl::FromUnixMillis(-250), &time);

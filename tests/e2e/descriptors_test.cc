@@ -90,7 +90,8 @@ TEST_F(DescriptorsTest, ReceiversThatHangDoNotKeepCallersOut) {
   other.add_notification_types("OTHER");
   for (int i = 0; i < 2 * kLimit; ++i) api.Publish("{}", "HANG");
   // As many as the pump may have, and some that it could not begin with.
-  ASSERT_TRUE(Eventually([&] { return Metric("postrider_attempts_postponed_total{pump=\"0\"}") > 0; }));
+  ASSERT_TRUE(
+      Eventually([&] { return Metric("postrider_attempts_postponed_total{pump=\"0\"}") > 0; }));
   EXPECT_GE(Deliveries(hanging).size(), 20u);
 
   EXPECT_TRUE(IsReady());

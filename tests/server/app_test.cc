@@ -185,7 +185,8 @@ TEST_F(AppTest, SaysThatItServes) {
                     HasSubstr("\npostrider_build_info{version=\"0."),
                     HasSubstr("\npostrider_outbox_max_bytes 17179869184\n"),
                     HasSubstr("\npostrider_outbox_min_free_bytes 0\n"),
-                    HasSubstr("\npostrider_http_connections 1\n"), HasSubstr("process_cpu_seconds_total")));
+                    HasSubstr("\npostrider_http_connections 1\n"),
+                    HasSubstr("process_cpu_seconds_total")));
 }
 
 TEST_F(AppTest, WhileItDrainsItRefusesWritesAndAnswersReads) {

@@ -63,6 +63,9 @@ std::string RetryPhrase(const v1::RetryPolicy& policy) {
   if (policy.max_attempts() != 0) {
     parts.push_back(absl::StrCat(policy.max_attempts(), " attempts"));
   }
+  if (policy.has_max_probe_interval()) {
+    parts.push_back(absl::StrCat("probed every ", DurationPhrase(policy.max_probe_interval())));
+  }
   return parts.empty() ? "as usual" : absl::StrJoin(parts, ", ");
 }
 

@@ -142,6 +142,12 @@ void AddDeliveryFlags(CLI::App& command, v1::Webhook* webhook) {
         SetDuration(value, webhook->mutable_retry_policy()->mutable_max_age());
       },
       "How long a delivery is tried (72h)");
+  AddDurationFlag(
+      command, "--max-probe-interval",
+      [webhook](absl::Duration value) {
+        SetDuration(value, webhook->mutable_retry_policy()->mutable_max_probe_interval());
+      },
+      "While the receiver fails, it is tried at least so often (1m)");
   command
       .add_option_function<int32_t>(
           "--retry-attempts",
@@ -187,6 +193,7 @@ constexpr std::pair<const char*, const char*> kPaths[] = {
     {"--retry-max", "retry_policy.max_backoff"},
     {"--retry-age", "retry_policy.max_age"},
     {"--retry-attempts", "retry_policy.max_attempts"},
+    {"--max-probe-interval", "retry_policy.max_probe_interval"},
     {"--rate", "rate_limit.per_second"},
     {"--burst", "rate_limit.burst"},
     {"--no-rate", "rate_limit"},

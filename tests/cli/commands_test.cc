@@ -101,6 +101,8 @@ TEST_F(CommandsTest, ConfigureShowsTheWebhookAndItsSecretOnce) {
                         "1h",
                         "--retry-attempts",
                         "7",
+                        "--max-probe-interval",
+                        "30s",
                         "--rate",
                         "5",
                         "--burst",
@@ -116,7 +118,7 @@ TEST_F(CommandsTest, ConfigureShowsTheWebhookAndItsSecretOnce) {
             HasSubstr("header          X-Team: billing\n"),
             HasSubstr("header          X-Pass: (not shown)\n"), Not(HasSubstr("hunter2")),
             HasSubstr("types           A, B\n"), HasSubstr("timeout         3s\n"),
-            HasSubstr("after 250ms, x2, at most 10s, for 1h, 7 attempts\n"),
+            HasSubstr("after 250ms, x2, at most 10s, for 1h, 7 attempts, probed every 30s\n"),
             HasSubstr("at once         3\n"), HasSubstr("rate limit      5 per second, burst 2\n"),
             HasSubstr("order           as published\n"),
             HasSubstr("The test request was answered with 200 after ")));
@@ -187,6 +189,8 @@ TEST_F(CommandsTest, ConfigureChangesOnlyWhatIsNamed) {
   EXPECT_EQ(sink_.requests().back().Header("x-pass"), "hunter22");
   EXPECT_EQ(sink_.requests().back().Header("x-team"), "sales");
 
+  run = Run({"configure", "--name", "hook", "--max-probe-interval", "2m"});
+  EXPECT_THAT(run.out, HasSubstr("probed every 2m\n"));
   run = Run({"configure", "--name", "hook", "--all-types", "--no-rate", "--unordered"});
   EXPECT_THAT(run.out, AllOf(HasSubstr("types           all\n"), Not(HasSubstr("rate limit")),
                              Not(HasSubstr("as published"))));

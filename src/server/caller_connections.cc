@@ -6,9 +6,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "src/base/clock.h"
+#include "src/base/peer.h"
 #include "src/server/frame_guard.h"
 #include "src/server/metrics_page.h"
-#include "src/server/peer.h"
 #include "src/server/socket_hooks.h"
 
 namespace postrider {

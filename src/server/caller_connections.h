@@ -25,7 +25,7 @@ class MetricsPage;
 class CallerConnections : public std::enable_shared_from_this<CallerConnections> {
  public:
   struct Limits {
-    // What the listener may have open at once, and what one peer (peer.h) may.
+    // What the listener may have open at once, and what one peer (base/peer.h) may.
     int in_all = 4096;
     int per_peer = 2048;
     // Nothing is known of what comes: it is TLS.

@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "src/server/call_peer.h"
 #include "src/server/errors.h"
-#include "src/server/peer.h"
 #include "src/server/status_mapping.h"
 
 namespace postrider {

@@ -11,9 +11,9 @@
 #include <utility>
 
 #include "src/server/call_context.h"
+#include "src/server/call_peer.h"
 #include "src/server/call_queue.h"
 #include "src/server/call_shares.h"
-#include "src/server/peer.h"
 #include "src/server/raw_service.h"
 #include "src/server/status_mapping.h"
 
@@ -31,7 +31,7 @@ class UnaryCall {
   // How large the response is. Before Answer only, as what follows.
   virtual int64_t ResponseBytes() const = 0;
 
-  // Who calls, as in peer.h.
+  // Who calls, as in call_peer.h.
   virtual std::string Peer() const = 0;
 
   // Its cancellation is null when the method is not watched.

@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "src/base/peer.h"
 #include "src/http/server/connection.h"
 
 namespace postrider {
@@ -33,13 +34,6 @@ constexpr int kBacklog = 4096;
 // Fewer than the reserve holds: else one of these could push another out unheard.
 constexpr int kAcceptsInARow = 16;
 constexpr std::chrono::milliseconds kAcceptPause{100};
-
-// Whoever has an IPv6 address has a network of them.
-std::string PeerKey(const asio::ip::address& address) {
-  if (address.is_v4()) return address.to_string();
-  const asio::ip::address_v6::bytes_type bytes = address.to_v6().to_bytes();
-  return std::string(reinterpret_cast<const char*>(bytes.data()), 8);
-}
 
 asio::ip::address Unmapped(const asio::ip::address& address) {
   if (!address.is_v6() || !address.to_v6().is_v4_mapped()) return address;
@@ -166,7 +160,7 @@ class HttpServer::Impl {
     if (error) return;
     socket.set_option(Tcp::no_delay(true), error);
     const asio::ip::address address = Unmapped(remote.address());
-    std::string key = PeerKey(address);
+    std::string key = PeerOf(remote.data());
 
     const HttpServerLimits& limits = options_.limits;
     const auto peer = peers_.find(key);
@@ -250,7 +244,7 @@ class HttpServer::Impl {
   // In the order of their coming.
   std::list<std::shared_ptr<HttpConnection>> connections_;
   size_t reserved_ = 0;
-  // How many of them are not reserved, by PeerKey.
+  // How many of them are not reserved, by PeerOf.
   std::map<std::string, size_t> peers_;
   bool in_trouble_ = false;
 

@@ -1,4 +1,4 @@
-#include "src/server/peer.h"
+#include "src/base/peer.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -27,12 +27,6 @@ std::string OfIpv6(in6_addr address) {
   return std::string(text) + "/64";
 }
 
-bool Consume(std::string_view prefix, std::string_view* text) {
-  if (text->substr(0, prefix.size()) != prefix) return false;
-  text->remove_prefix(prefix.size());
-  return true;
-}
-
 }  // namespace
 
 std::string PeerOf(const sockaddr* address) {
@@ -43,16 +37,6 @@ std::string PeerOf(const sockaddr* address) {
     return OfIpv6(reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr);
   }
   return kOther;
-}
-
-std::string PeerOfCall(std::string_view grpc_peer) {
-  if (Consume("ipv4:", &grpc_peer)) return std::string(grpc_peer.substr(0, grpc_peer.rfind(':')));
-  if (!Consume("ipv6:", &grpc_peer)) return kOther;
-  // The brackets are escaped, or not, and a zone may stand behind the address.
-  if (!Consume("%5B", &grpc_peer)) Consume("[", &grpc_peer);
-  const std::string text(grpc_peer.substr(0, grpc_peer.find_first_of("%]")));
-  in6_addr address{};
-  return inet_pton(AF_INET6, text.c_str(), &address) == 1 ? OfIpv6(address) : kOther;
 }
 
 }  // namespace postrider

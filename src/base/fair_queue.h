@@ -27,6 +27,8 @@ namespace postrider {
 //
 // An item that is pushed and taken costs some 43 ns, and 8 in a plain queue of one line (measured
 // without contention): nothing beside what is done with it, a write or a read of the disk.
+// Not built on FairTurns (http/fair_turns.h): that shares places and not time, so it knows no
+// costs, weights or credit.
 //
 // Thread-safe.
 template <typename T>

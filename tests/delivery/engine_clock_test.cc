@@ -13,12 +13,6 @@ namespace {
 
 using testing::ElementsAre;
 
-TransferResult Status(int status) {
-  TransferResult result;
-  result.http_status = status;
-  return result;
-}
-
 class ClockSetTest : public testing::TestWithParam<absl::Duration> {
  protected:
   void SetClock() { h_.clock.SetWall(h_.clock.Now() + GetParam()); }

@@ -10,6 +10,18 @@
 
 namespace postrider {
 
+TransferResult Status(int status, std::string retry_after) {
+  TransferResult result;
+  result.http_status = status;
+  result.retry_after = std::move(retry_after);
+  return result;
+}
+
+void ExpectAbout(absl::Duration is, double seconds) {
+  EXPECT_GE(absl::ToDoubleSeconds(is), 0.79 * seconds);
+  EXPECT_LE(absl::ToDoubleSeconds(is), 1.21 * seconds);
+}
+
 EngineHarness::EngineHarness(EngineOptions engine_options, uint64_t seed)
     : options(std::move(engine_options)), random_(seed) {
   options.version = "test";

@@ -16,6 +16,11 @@
 
 namespace postrider {
 
+// An answer with this status.
+TransferResult Status(int status, std::string retry_after = "");
+// 5 s, 15 s, 45 s, ... with its jitter.
+void ExpectAbout(absl::Duration is, double seconds);
+
 // An engine in a world of fakes, which can die and come back over the same store.
 class EngineHarness final : public OutboxListener, public EngineListener {
  public:

@@ -25,13 +25,6 @@ class HoldTest : public testing::Test {
     return options;
   }
 
-  static TransferResult Status(int status, std::string retry_after = "") {
-    TransferResult result;
-    result.http_status = status;
-    result.retry_after = std::move(retry_after);
-    return result;
-  }
-
   void FailAll() {
     for (const size_t i : h_.transport->Pending()) h_.transport->Answer(i, Status(500));
     h_.Settle();

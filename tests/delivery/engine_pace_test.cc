@@ -15,13 +15,6 @@ namespace {
 // The longest interval, and what a step may take.
 constexpr absl::Duration kAboutAMinute = absl::Seconds(61);
 
-TransferResult Status(int status, std::string retry_after = "") {
-  TransferResult result;
-  result.http_status = status;
-  result.retry_after = std::move(retry_after);
-  return result;
-}
-
 // Answers all with `status`, at once, for so long.
 void Answer(EngineHarness& h, absl::Duration how_long, int status) {
   const absl::Time end = h.clock.Steady() + how_long;

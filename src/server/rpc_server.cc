@@ -45,11 +45,11 @@ constexpr absl::Duration kMaxUnsent = absl::Minutes(1);
 // A client connects again when it has something to say.
 constexpr absl::Duration kMaxConnectionIdle = absl::Minutes(15);
 
-// A polling thread more makes each call dearer (docs/performance.md), and pays only where
-// processors would be idle without it. But with one alone, what one connection asks of it holds up
-// all others.
+// A second polling thread on two processors makes a publish a third dearer (docs/performance.md), so
+// it pays only where processors would be idle without it. What one connection can ask of a thread
+// before FrameGuard cuts it off is bounded.
 constexpr unsigned kProcessorsPerQueue = 3;
-constexpr unsigned kMinQueues = 2;
+constexpr unsigned kMinQueues = 1;
 constexpr unsigned kMaxQueues = 4;
 
 constexpr const char* kServiceNames[] = {"postrider.v1.WebhookService",

@@ -45,8 +45,8 @@ constexpr absl::Duration kMaxUnsent = absl::Minutes(1);
 // A client connects again when it has something to say.
 constexpr absl::Duration kMaxConnectionIdle = absl::Minutes(15);
 
-// A second polling thread on two processors makes a publish a third dearer (docs/performance.md), so
-// it pays only where processors would be idle without it. What one connection can ask of a thread
+// A second polling thread on two processors makes a publish a third dearer (docs/performance.md).
+// So it pays only where processors would be idle without it. What one connection can ask of a thread
 // before FrameGuard cuts it off is bounded.
 constexpr unsigned kProcessorsPerQueue = 3;
 constexpr unsigned kMinQueues = 1;

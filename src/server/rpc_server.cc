@@ -46,7 +46,7 @@ constexpr absl::Duration kMaxUnsent = absl::Minutes(1);
 constexpr absl::Duration kMaxConnectionIdle = absl::Minutes(15);
 
 // A second polling thread on two processors makes a publish a third dearer (docs/performance.md).
-// So it pays only where processors would be idle without it. What one connection can ask of a thread
+// It pays only where processors would be idle without it. What one connection can ask of a thread
 // before FrameGuard cuts it off is bounded.
 constexpr unsigned kProcessorsPerQueue = 3;
 constexpr unsigned kMinQueues = 1;

@@ -166,6 +166,9 @@ bool Engine::Impl::MayGo(const WebhookState& webhook, const Item& item) const {
 
 Item* Engine::Impl::NextToCatchUp(WebhookState& webhook) {
   const WebhookQueue& queue = webhook.queue;
+  // What is left waits by its own policy.
+  if (!webhook.early_credit.Any(now_.mono)) webhook.recovered_at = absl::InfiniteFuture();
+  if (!webhook.catching_up()) return nullptr;
   while (Item* const item = queue.FirstAfter(webhook.caught_up)) {
     if (IsPutOff(webhook, *item)) return item;
     webhook.caught_up = item->key;
@@ -318,11 +321,15 @@ void Engine::Impl::EndAttempt(Item* item, TransferResult result) {
                           answered_well ? 0 : random_.Uniform());
   item->recording = true;
   item->retried.reset();
+  // Probes are spaced.
+  const bool catches_up = item->early && !item->probe;
   if (verdict.success) {
     metrics_.attempts_succeeded.Add();
+    if (catches_up) webhook.early_credit.Succeeded();
     if (verdict.speaks && !webhook.deleted) OnSuccess(webhook);
   } else {
     metrics_.attempts_failed.Add();
+    if (catches_up) webhook.early_credit.Failed();
     if (verdict.outcome.next_state == DeliveryState::kDead) metrics_.deliveries_dead.Add();
     if (verdict.speaks && !webhook.deleted) OnFailure(webhook, *item, verdict);
   }

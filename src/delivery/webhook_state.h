@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "src/base/ids.h"
+#include "src/delivery/early_credit.h"
 #include "src/delivery/limiter.h"
 #include "src/delivery/moment.h"
 #include "src/delivery/request.h"
@@ -56,6 +57,7 @@ struct WebhookState {
   WebhookQueue queue;
   Window window;
   Limiter limiter;
+  EarlyCredit early_credit;
   // Attempts under way; queue.busy() counts those as well whose outcome is being recorded.
   int in_flight = 0;
   // Those of them that have ended and are not judged yet.

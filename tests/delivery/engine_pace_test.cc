@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "src/delivery/early_credit.h"
 #include "tests/delivery/engine_harness.h"
 
 namespace postrider {
@@ -247,6 +248,36 @@ TEST_F(PaceTest, WhatTheOutageHasPutOffIsTriedOnceAndThenByItsOwnPolicy) {
   for (const OwedDelivery& owed : left) EXPECT_EQ(static_cast<int64_t>(owed.id) % 3, 0);
   EXPECT_LE(h.transport->sent() - sent, 40u + 40u) << "no storm";
   EXPECT_GE(left.size(), 5u);
+}
+
+// Deliveries that always fail begin a probation, and the next good one ends it: no outage is over.
+TEST_F(PaceTest, DeliveriesThatAlwaysFailBesideGoodOnesAreNotTriedAgainAndAgain) {
+  constexpr int kPoison = 40;
+  EngineHarness h(Options());
+  const WebhookId id = h.Configure("w", Slow).id;
+  const std::vector<NotificationId> poison = h.Publish(kPoison);
+  const auto is_poison = [&](size_t i) {
+    return std::find(poison.begin(), poison.end(), h.NotificationOf(i)) != poison.end();
+  };
+  const auto run = [&](absl::Duration time) {
+    const size_t before = h.transport->sent();
+    for (const absl::Time end = h.clock.Steady() + time; h.clock.Steady() < end;) {
+      h.Publish();
+      h.Advance(absl::Seconds(1));
+      for (const size_t i : h.transport->Pending()) {
+        h.transport->Answer(i, Status(is_poison(i) ? 500 : 200));
+      }
+    }
+    int attempts = 0;
+    for (size_t i = before; i < h.transport->sent(); ++i) attempts += is_poison(i) ? 1 : 0;
+    return attempts;
+  };
+  // Their own attempts, what is tried early, and the probes that end with the next good one.
+  constexpr int kOwn = 2 * kPoison;
+  EXPECT_LE(run(absl::Minutes(50)), kOwn + EarlyCredit::kMost + 50 + 60);
+  EXPECT_GE(h.Pending(id).size(), size_t{kPoison});
+  EXPECT_LE(run(absl::Hours(1)), kOwn + 60 + 60);
+  EXPECT_LE(run(absl::Hours(1)), kOwn + 60 + 60);
 }
 
 TEST_F(PaceTest, ManyThatWereDownDoNotWakeTogetherWhenTheProcessBegins) {

@@ -21,6 +21,8 @@ struct Scale {
   double bare_s = 3;
   int64_t drain_owed = 200'000;
   int64_t sweep_requests = 40'000;
+  // Requests under way in `drain` and `drain_many`; 0: as many as the bare loop is fastest with.
+  int window = 0;
   int many_webhooks = 1000;
   int latency_samples = 3000;
   int idle_samples = 60;

@@ -28,6 +28,7 @@ struct Flags {
   std::string json;
   std::vector<std::string> only;
   int runs = 3;
+  int window = 0;
   bool quick = false;
 };
 
@@ -74,7 +75,9 @@ int Main(const Flags& flags) {
   }
   const std::string scratch = MakeScratch(flags.dir);
   Report report;
-  Bench bench(flags.server, scratch, flags.quick ? Scale::Quick() : Scale::Full(), sink, report);
+  Scale scale = flags.quick ? Scale::Quick() : Scale::Full();
+  scale.window = flags.window;
+  Bench bench(flags.server, scratch, scale, sink, report);
   RunScenarios(flags, bench);
   if (flags.only.empty()) report.RequireAllKeys();
   RemoveScratch();
@@ -104,6 +107,11 @@ int ParseAndRun(int argc, char** argv) {
       ->delimiter(',');
   program.add_option("--runs", flags.runs, "How often each scenario is run; 3 without this")
       ->check(CLI::Range(1, 100));
+  program
+      .add_option("--window", flags.window,
+                  "Requests under way in the bare loop of drain and drain_many; without this, what "
+                  "it is fastest with, which changes from run to run")
+      ->check(CLI::Range(1, 4096));
   program.add_flag("--quick", flags.quick,
                    "A short run that shows that the bench works; its figures mean nothing");
   std::string model;

@@ -57,10 +57,11 @@ class Drain final : public Scenario {
     if (!template_.empty()) return;
     const int webhooks = many_ ? bench.scale().many_webhooks : 1;
     for (int i = 0; i < webhooks; ++i) urls_.push_back(bench.sink().HealthyUrl(i));
-    window_ = FindBestWindow(urls_, bench.scale().sweep_requests);
+    window_ = bench.scale().window;
+    if (window_ == 0) window_ = FindBestWindow(urls_, bench.scale().sweep_requests);
     bench.report().Note(
         name_,
-        absl::StrCat("the bare loop is fastest with ", window_, " requests under way",
+        absl::StrCat("the bare loop has ", window_, " requests under way",
                      many_ ? "" : absl::StrCat("; Postrider may have ", kWindowFactor * window_)));
     template_ = bench.NewDir(name_ + "-template");
     BacklogSpec spec;

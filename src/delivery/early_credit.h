@@ -10,7 +10,7 @@ namespace postrider {
 // Bounds the early tries of one webhook that fail. They are charged to no delivery, so nothing else
 // does: deliveries that always fail bring on probation, a good one among them ends it, and all are
 // put off by one more outage. A try that succeeds gives back what one that fails takes, so after a
-// true outage all are tried, however many there are.
+// true outage all are tried, however many there are. Probes do not count: they are spaced.
 //
 // In t minutes at most kMost + t tries fail, and as many more as succeed. Monotonic time. Not
 // thread-safe.

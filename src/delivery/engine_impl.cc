@@ -166,14 +166,13 @@ bool Engine::Impl::MayGo(const WebhookState& webhook, const Item& item) const {
 
 Item* Engine::Impl::NextToCatchUp(WebhookState& webhook) {
   const WebhookQueue& queue = webhook.queue;
-  // What is left waits by its own policy.
-  if (!webhook.early_credit.Any(now_.mono)) webhook.recovered_at = absl::InfiniteFuture();
-  if (!webhook.catching_up()) return nullptr;
-  while (Item* const item = queue.FirstAfter(webhook.caught_up)) {
+  const bool may_fail = webhook.early_credit.Any(now_.mono);
+  while (Item* const item = may_fail ? queue.FirstAfter(webhook.caught_up) : nullptr) {
     if (IsPutOff(webhook, *item)) return item;
     webhook.caught_up = item->key;
   }
-  if (queue.complete()) webhook.recovered_at = absl::InfiniteFuture();
+  // What is left waits by its own policy.
+  if (!may_fail || queue.complete()) webhook.recovered_at = absl::InfiniteFuture();
   return nullptr;
 }
 
@@ -321,7 +320,6 @@ void Engine::Impl::EndAttempt(Item* item, TransferResult result) {
                           answered_well ? 0 : random_.Uniform());
   item->recording = true;
   item->retried.reset();
-  // Probes are spaced.
   const bool catches_up = item->early && !item->probe;
   if (verdict.success) {
     metrics_.attempts_succeeded.Add();

@@ -123,6 +123,13 @@ bool WantsCertificate(absl::string_view detail) {
          absl::StrContains(detail, "alert bad certificate");
 }
 
+// In TLS 1.3 the handshake, as far as a client is concerned, is over before the peer judges its
+// certificate. The alert that says so is lost when the peer's reset comes before it is read.
+bool BrokeOffForCertificate(const CurlFailure& failure) {
+  return failure.asked_for_certificate &&
+         (failure.code == CURLE_SEND_ERROR || absl::StrContains(failure.detail, "reset by peer"));
+}
+
 std::string ExplainTls(const CurlFailure& failure) {
   const std::string& detail = failure.detail;
   const std::string begin = absl::StrCat("no secure connection to ", failure.peer, ": ");
@@ -137,6 +144,12 @@ std::string ExplainTls(const CurlFailure& failure) {
     return absl::StrCat(begin,
                         "it wants a client certificate, and Postrider has none to show; let the "
                         "receiver check the requests' signatures instead");
+  }
+  if (BrokeOffForCertificate(failure)) {
+    return absl::StrCat(begin,
+                        "it asked for a client certificate, which Postrider has none of, and broke "
+                        "the connection off; let the receiver check the requests' signatures "
+                        "instead");
   }
   if (absl::StrContains(detail, "alert handshake failure")) {
     return absl::StrCat(begin,
@@ -217,8 +230,7 @@ TransferError Explain(const CurlFailure& failure, std::string* sentence) {
     case CURLE_RECV_ERROR:
     case CURLE_GOT_NOTHING:
     case CURLE_PARTIAL_FILE:
-      // In TLS 1.3 a client hears of it after the handshake, as far as it is concerned, is over.
-      if (WantsCertificate(failure.detail)) {
+      if (WantsCertificate(failure.detail) || BrokeOffForCertificate(failure)) {
         *sentence = ExplainTls(failure);
         return TransferError::kTls;
       }

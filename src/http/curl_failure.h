@@ -33,6 +33,9 @@ struct CurlFailure {
   // Something of the answer's body has come.
   bool began_body = false;
   bool headers_too_large = false;
+  // The connection was opened for this request, the peer asked for a client certificate in its
+  // handshake, and nothing of an answer has come.
+  bool asked_for_certificate = false;
   // What came was said before the request had reached the peer.
   bool unasked = false;
   // The beginning of what came instead of an HTTP answer.

@@ -1,6 +1,7 @@
 #include "src/http/curl_handle.h"
 
 #include <netinet/in.h>
+#include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -46,6 +47,11 @@ int LocalPort(int fd) {
   }
   if (address.ss_family != AF_INET6) return -1;
   return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
+}
+
+// Only then a client knows what its peer takes signatures of certificates by.
+bool AskedForCertificate(SSL* tls) {
+  return SSL_get_sigalgs(tls, -1, nullptr, nullptr, nullptr, nullptr, nullptr) > 0;
 }
 
 }  // namespace
@@ -186,6 +192,7 @@ void CurlHandle::Route(const std::string& connect_to, absl::Duration time_left,
   opened_.clear();
   unasked_ = false;
   tls_alert_.clear();
+  asked_for_certificate_ = false;
   answer_began_ = false;
   result_ = TransferResult();
   head_.Begin(request_.capture);
@@ -283,8 +290,10 @@ bool CurlHandle::MayWrite(const ConnectionTable::Ends& ends) {
   fd_ = is_new ? opened : connections.Find(ends);
   answer_began_ = false;
   tls_alert_.clear();
+  SSL* const tls = Tls();
+  asked_for_certificate_ = is_new && tls != nullptr && AskedForCertificate(tls);
   // Each was new once, and is known since then; of one that is not, nothing could be told.
-  const Unasked found = fd_ < 0 ? Unasked::kBytes : LookForUnasked(fd_, Tls(), &tls_alert_);
+  const Unasked found = fd_ < 0 ? Unasked::kBytes : LookForUnasked(fd_, tls, &tls_alert_);
   if (fd_ >= 0 && request_bytes_ > kWrittenAtOnce) {
     written_before_ = CountAcknowledged(fd_) + CountUnacknowledged(fd_);
   }
@@ -475,6 +484,7 @@ TransferError CurlHandle::Explain(CURLcode code, std::string* sentence) const {
   failure.began_request = began_request();
   failure.began_body = body_bytes_ > 0;
   failure.headers_too_large = headers_too_large_;
+  failure.asked_for_certificate = asked_for_certificate_ && header_bytes_ == 0;
   failure.unasked = unasked_;
   failure.first_bytes = first_bytes_;
   curl_off_t total_us = 0;

@@ -148,6 +148,8 @@ class CurlHandle {
   uint64_t written_before_ = 0;
   // The alert by which the peer ended TLS before the request was written.
   std::string tls_alert_;
+  // The connection is new, and the peer has asked for a client certificate.
+  bool asked_for_certificate_ = false;
 
   // The answer as far as it has come.
   bool answer_began_ = false;

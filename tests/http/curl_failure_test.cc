@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <string>
+#include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -128,6 +129,20 @@ TEST(CurlFailureTest, AlertsAboutClientCertificatesHaveASentenceOfTheirOwn) {
       EXPECT_THAT(told.sentence, HasSubstr("it wants a client certificate"));
     }
   }
+  // Whose alert was lost.
+  for (const auto& [code, detail] :
+       {std::pair(CURLE_SEND_ERROR, "Send failure: Broken pipe"),
+        std::pair(CURLE_RECV_ERROR, "OpenSSL SSL_read: Connection reset by peer, errno 104")}) {
+    CurlFailure failure = Failure(code, detail);
+    EXPECT_EQ(Tell(failure).error, TransferError::kConnectionLost) << detail;
+    failure.asked_for_certificate = true;
+    EXPECT_EQ(Tell(failure).error, TransferError::kTls) << detail;
+    EXPECT_THAT(Tell(failure).sentence, HasSubstr("it asked for a client certificate"));
+  }
+  // One that has read the request and ends without an answer has another reason.
+  CurlFailure ended = Failure(CURLE_RECV_ERROR, "unexpected eof while reading");
+  ended.asked_for_certificate = true;
+  EXPECT_EQ(Tell(ended).error, TransferError::kConnectionLost);
   const Told either = Tell(Failure(CURLE_SSL_CONNECT_ERROR, "sslv3 alert handshake failure"));
   EXPECT_EQ(either.error, TransferError::kTls);
   EXPECT_THAT(either.sentence, HasSubstr("either it wants a client certificate"));

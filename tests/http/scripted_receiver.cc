@@ -88,6 +88,7 @@ SSL_CTX* NewContext(const ScriptedReceiver::Tls& tls) {
   if (tls.wants_client_certificate) {
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   }
+  if (tls.asks_for_client_certificate) SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
   if (tls.http2_only) SSL_CTX_set_alpn_select_cb(context, SelectHttp2, nullptr);
   return context;
 }

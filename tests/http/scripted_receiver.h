@@ -60,6 +60,8 @@ class ScriptedReceiver {
     // Such as TLS1_3_VERSION; that one alone.
     int version = 0;
     bool wants_client_certificate = false;
+    // Asks for one, but goes on without it.
+    bool asks_for_client_certificate = false;
     // Refuses who does not offer HTTP/2.
     bool http2_only = false;
   };

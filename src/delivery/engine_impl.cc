@@ -24,7 +24,6 @@ constexpr int kMaxSendsPerRun = 8;
 // RequestBuilders that are kept. Making one costs about as much as sending one request.
 constexpr size_t kMaxRequestBuilders = 4096;
 constexpr absl::Duration kReadAgain = absl::Seconds(1);
-constexpr absl::Duration kDisableAgain = absl::Seconds(1);
 // What a step does for attempts that failed, so that those that did not are not kept waiting.
 constexpr int kFailuresPerStep = 32;
 constexpr absl::Duration kTimeForFailures = absl::Milliseconds(1);
@@ -162,18 +161,6 @@ Item* Engine::Impl::NextToSend(WebhookState& webhook) {
 bool Engine::Impl::MayGo(const WebhookState& webhook, const Item& item) const {
   // What was never attempted has no backoff that could be cut short.
   return IsDue(item.key) || (webhook.window.probing() && item.delivery.budget_attempts > 0);
-}
-
-Item* Engine::Impl::NextToCatchUp(WebhookState& webhook) {
-  const WebhookQueue& queue = webhook.queue;
-  const bool may_fail = webhook.early_credit.Any(now_.mono);
-  while (Item* const item = may_fail ? queue.FirstAfter(webhook.caught_up) : nullptr) {
-    if (IsPutOff(webhook, *item)) return item;
-    webhook.caught_up = item->key;
-  }
-  // What is left waits by its own policy.
-  if (!may_fail || queue.complete()) webhook.recovered_at = absl::InfiniteFuture();
-  return nullptr;
 }
 
 bool Engine::Impl::IsEarly(const WebhookState& webhook, const Item& item) const {
@@ -335,74 +322,6 @@ void Engine::Impl::EndAttempt(Item* item, TransferResult result) {
   recorder_.Add(item, std::move(verdict.outcome), webhook.ordered());
 }
 
-void Engine::Impl::OnSuccess(WebhookState& webhook) {
-  if (webhook.window.probing()) StartCatchingUp(webhook);
-  webhook.window.OnSuccess();
-  webhook.backoff_until = -absl::InfiniteDuration();
-  if (!webhook.failing()) return;
-  webhook.last_error = {};
-  webhook.failing_since = absl::InfiniteFuture();
-  recorder_.AddHealth({webhook.id, webhook.failing_since});
-}
-
-void Engine::Impl::OnFailure(WebhookState& webhook, const Item& item, const Verdict& verdict) {
-  if (webhook.failing_since == absl::InfiniteFuture()) {
-    webhook.failing_since = now_.steady;
-    recorder_.AddHealth({webhook.id, webhook.failing_since});
-  }
-  webhook.last_error = verdict.outcome.error;
-  const absl::Duration asked = verdict.retry_after.value_or(absl::ZeroDuration());
-  const bool for_long = now_.steady - webhook.failing_since >= options_.probe_after;
-  const bool probed = webhook.window.OnFailure(item.probe, for_long);
-  if (probed) {
-    webhook.recovered_at = absl::InfiniteFuture();
-    webhook.backoff_until = now_.mono + ProbeDelay(webhook.config->retry_policy,
-                                                   webhook.window.failed_probes(),
-                                                   random_.Uniform());
-  }
-  const bool is_head =
-      webhook.ordered() && verdict.outcome.next_state == DeliveryState::kPending;
-  if (is_head) {
-    webhook.head = item.delivery.id;
-    webhook.head_due = now_.mono + verdict.delay;
-    if (!webhook.window.probing()) {
-      webhook.backoff_until = std::max(webhook.backoff_until, webhook.head_due);
-    }
-  }
-  // Where one at a time is tried, what it is asked holds for all.
-  if (verdict.overloaded || probed || is_head) {
-    webhook.receiver_until = std::max(webhook.receiver_until, now_.mono + asked);
-  }
-  const std::string& error = verdict.outcome.error;
-  if (verdict.gone) {
-    StartDisabling(webhook, item.sent->version,
-                   absl::StrCat(error, "; enable the webhook again when it does"));
-  } else if (webhook.window.probing() &&
-             now_.steady - webhook.failing_since >= options_.disable_after) {
-    StartDisabling(
-        webhook, item.sent->version,
-        absl::StrCat("nothing but failures since ",
-                     absl::FormatTime(absl::RFC3339_sec, now_.ToWall(webhook.failing_since),
-                                      absl::UTCTimeZone()),
-                     "; the last error: ", error,
-                     "; enable the webhook again when its receiver works"));
-  }
-  memory_.EvictTo(webhook, Capacity(webhook));
-}
-
-void Engine::Impl::StartCatchingUp(WebhookState& webhook) {
-  // What an ordered webhook holds behind its head was never put off.
-  if (webhook.ordered()) return;
-  ReadClocks();
-  webhook.recovered_at = now_.steady;
-  webhook.caught_up = {now_.steady_us, std::numeric_limits<int64_t>::max()};
-}
-
-void Engine::Impl::EndWait(WebhookState& webhook, DeliveryId wanted) {
-  webhook.backoff_until = -absl::InfiniteDuration();
-  if (wanted == webhook.head) webhook.head_due = -absl::InfiniteDuration();
-}
-
 void Engine::Impl::OnRecorded(Item* item, const AttemptOutcome& outcome) {
   WebhookState& webhook = *item->webhook;
   FreeSlotOf(*item);
@@ -451,50 +370,6 @@ void Engine::Impl::Return(Item* item, const QueueKey& key) {
   queue.Drop(item, item->delivery.attempts);
   queue.LeaveOnDisk(key);
   memory_.Release(item);
-}
-
-void Engine::Impl::OnHealthRefused(WebhookId id) {
-  if (const WebhookState* const webhook = FindWebhook(id)) {
-    recorder_.AddHealth({id, webhook->failing_since});
-  }
-}
-
-// ---- Disabling
-
-void Engine::Impl::StartDisabling(WebhookState& webhook, int64_t version, std::string reason) {
-  if (!webhook.open()) return;
-  webhook.disabling = true;
-  webhook.disable_reason = std::move(reason);
-  webhook.disable_version = version;
-}
-
-void Engine::Impl::AskToDisable(WebhookState& webhook) {
-  if (webhook.disable_asked || webhook.disable_again > now_.mono) return;
-  webhook.disable_asked = true;
-  // Of the attempt: who has changed the webhook since, though it is not heard of yet, has decided.
-  outbox_.DisableWebhook(webhook.id, webhook.disable_version, webhook.disable_reason,
-                         [this, &home = home_, &webhook,
-                          version = webhook.disable_version](absl::Status status) {
-                           home.Post([this, &webhook, version, status = std::move(status)] {
-                             OnDisableAnswer(webhook, version, status);
-                           });
-                         });
-}
-
-void Engine::Impl::OnDisableAnswer(WebhookState& webhook, int64_t version,
-                                   const absl::Status& status) {
-  webhook.disable_asked = false;
-  run_.Push(webhook);
-  if (webhook.deleted) return;
-  if (status.ok()) {
-    // The change itself has been heard of before. Nothing has changed when its owner was faster.
-    if (webhook.disable_version == version) webhook.disabling = false;
-    if (!webhook.config->enabled) metrics_.webhooks_disabled.Add();
-    return;
-  }
-  ReadClocks();
-  webhook.disable_again = now_.mono + kDisableAgain;
-  if (absl::IsUnavailable(status) || absl::IsUnknown(status)) recorder_.Stop();
 }
 
 }  // namespace postrider

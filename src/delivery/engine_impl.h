@@ -79,12 +79,6 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   Item* NextToSend(WebhookState& webhook);
   // It is due, or probes its webhook before.
   bool MayGo(const WebhookState& webhook, const Item& item) const;
-  Item* NextToCatchUp(WebhookState& webhook);
-  // It was put off by an outage that is over. What has failed since is put off by its own failure.
-  static bool IsPutOff(const WebhookState& webhook, const Item& item) {
-    return webhook.catching_up() && item.delivery.budget_attempts > 0 &&
-           item.start < webhook.recovered_at;
-  }
   bool IsEarly(const WebhookState& webhook, const Item& item) const;
   // How long until it is due by its own policy.
   absl::Duration WaitOf(const WebhookState& webhook, const Item& item) const;
@@ -96,20 +90,10 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   // Some of what waits: a step takes a bounded time for it.
   void JudgeFailures();
   void EndAttempt(Item* item, TransferResult result);
-  // What the attempt says of the receiver that is configured now.
-  void OnSuccess(WebhookState& webhook);
-  void OnFailure(WebhookState& webhook, const Item& item, const Verdict& verdict);
-  // An outage is over.
-  void StartCatchingUp(WebhookState& webhook);
-  // Somebody wants the delivery now: nothing waits for the next probe.
-  void EndWait(WebhookState& webhook, DeliveryId wanted);
   // A busy delivery becomes what a caller's retry made of it. REQUIRES: item->retried.
   void TakeRetried(Item* item);
   // Puts a busy delivery that stays pending back in its queue, or leaves it on disk.
   void Return(Item* item, const QueueKey& key);
-  void StartDisabling(WebhookState& webhook, int64_t version, std::string reason);
-  void AskToDisable(WebhookState& webhook);
-  void OnDisableAnswer(WebhookState& webhook, int64_t version, const absl::Status& status);
   void CountProbing(WebhookState& webhook);
 
   // How many deliveries may be queued in memory.
@@ -125,6 +109,26 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   size_t MaxProbes() const { return std::max<size_t>(options_.max_unrecorded / 2, 1); }
   void FreeSlotOf(const Item& item);
   TenantState& TenantOf(const Webhook& webhook);
+
+  // ---- engine_health.cc: what an attempt says of its receiver, and what follows
+
+  // What the attempt says of the receiver that is configured now.
+  void OnSuccess(WebhookState& webhook);
+  void OnFailure(WebhookState& webhook, const Item& item, const Verdict& verdict);
+  // Somebody wants the delivery now: nothing waits for the next probe.
+  void EndWait(WebhookState& webhook, DeliveryId wanted);
+
+  // An outage is over.
+  void StartCatchingUp(WebhookState& webhook);
+  // It was put off by an outage that is over. What has failed since is put off by its own failure.
+  static bool IsPutOff(const WebhookState& webhook, const Item& item) {
+    return webhook.catching_up() && item.delivery.budget_attempts > 0 &&
+           item.start < webhook.recovered_at;
+  }
+  Item* NextToCatchUp(WebhookState& webhook);
+  void StartDisabling(WebhookState& webhook, int64_t version, std::string reason);
+  void AskToDisable(WebhookState& webhook);
+  void OnDisableAnswer(WebhookState& webhook, int64_t version, const absl::Status& status);
 
   // ---- engine_hold.cc: what is told of it
 

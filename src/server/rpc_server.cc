@@ -42,8 +42,6 @@ constexpr int kMaxStreams = 1024;
 constexpr int kMaxMetadataBytes = 16 << 10;
 // A caller who has not taken his answer by then does not get it.
 constexpr absl::Duration kMaxUnsent = absl::Minutes(1);
-// A client connects again when it has something to say.
-constexpr absl::Duration kMaxConnectionIdle = absl::Minutes(15);
 
 // A second polling thread on two processors makes a publish a third dearer (docs/performance.md).
 // It pays only where processors would be idle without it. What one connection can ask of a thread
@@ -141,7 +139,6 @@ void SetLimits(const ServerConfig& config, grpc::ServerBuilder* builder) {
                               Millis(config.grpc_handshake_timeout));
   builder->AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxStreams);
   builder->AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
-  builder->AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, Millis(kMaxConnectionIdle));
   builder->AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
                               kMinPingIntervalMs);
   builder->AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);

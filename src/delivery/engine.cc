@@ -123,10 +123,12 @@ void Engine::Impl::OnWebhook(const Webhook& webhook, bool owed) {
   run_.Push(*slot);
 }
 
-// It was failing when the process ended.
+// It was failing when the process ended, or had not caught up since.
 void Engine::Impl::StartFailing(WebhookState& webhook, const Webhook& config) {
-  webhook.failing_since = std::min(config.failing_since, now_.steady);
   webhook.window.StartProbing();
+  // It was good a moment ago: it is probed at once, and then begins to catch up anew.
+  if (config.failing_since > now_.steady) return;
+  webhook.failing_since = config.failing_since;
   // Those that died together are not all probed when the process begins; one that has failed for a
   // moment only does not wait.
   const absl::Duration spread = std::clamp(now_.steady - webhook.failing_since - kMoment,
@@ -156,19 +158,20 @@ void Engine::Impl::ApplyConfig(WebhookState& webhook, const Webhook& config) {
   webhook.requests.reset();
   webhook.window.SetMax(std::max(config.max_concurrency, 1));
   webhook.limiter.Configure(config.rate_limit, now_.mono);
+  if (webhook.ordered() && webhook.catching_up()) EndCatchingUp(webhook);
   if (!config.enabled) {
     webhook.disabling = false;
-    webhook.recovered_at = absl::InfiniteFuture();
     memory_.EvictTo(webhook, 0);
     webhook.queue.LeaveAllOnDisk();
   } else if (!first && (!was_enabled || redirected)) {
     // Somebody has seen to it: what was before does not count against it.
     webhook.window = Window(std::max(config.max_concurrency, 1), options_.failures_to_probe);
     webhook.last_error = {};
-    if (webhook.failing_since != absl::InfiniteFuture()) {
+    webhook.early_credit = {};
+    if (webhook.failing() || webhook.catching_up()) {
       StartCatchingUp(webhook);
       webhook.failing_since = absl::InfiniteFuture();
-      recorder_.AddHealth({webhook.id, webhook.failing_since});
+      SaveHealth(webhook);
     }
   }
   CountProbing(webhook);

@@ -24,13 +24,13 @@ void Engine::Impl::OnSuccess(WebhookState& webhook) {
   if (!webhook.failing()) return;
   webhook.last_error = {};
   webhook.failing_since = absl::InfiniteFuture();
-  recorder_.AddHealth({webhook.id, webhook.failing_since});
+  SaveHealth(webhook);
 }
 
 void Engine::Impl::OnFailure(WebhookState& webhook, const Item& item, const Verdict& verdict) {
   if (webhook.failing_since == absl::InfiniteFuture()) {
     webhook.failing_since = now_.steady;
-    recorder_.AddHealth({webhook.id, webhook.failing_since});
+    SaveHealth(webhook);
   }
   webhook.last_error = verdict.outcome.error;
   const absl::Duration asked = verdict.retry_after.value_or(absl::ZeroDuration());
@@ -72,6 +72,23 @@ void Engine::Impl::OnFailure(WebhookState& webhook, const Item& item, const Verd
   memory_.EvictTo(webhook, Capacity(webhook));
 }
 
+void Engine::Impl::EndWait(WebhookState& webhook, DeliveryId wanted) {
+  webhook.backoff_until = -absl::InfiniteDuration();
+  if (wanted == webhook.head) webhook.head_due = -absl::InfiniteDuration();
+}
+
+void Engine::Impl::OnHealthRefused(WebhookId id) {
+  if (const WebhookState* const webhook = FindWebhook(id)) SaveHealth(*webhook);
+}
+
+void Engine::Impl::SaveHealth(const WebhookState& webhook) {
+  const bool recovers = !webhook.failing() && webhook.catching_up();
+  recorder_.AddHealth(
+      {webhook.id, recovers ? WebhookHealth::kRecovering : webhook.failing_since});
+}
+
+// ---- After an outage
+
 void Engine::Impl::StartCatchingUp(WebhookState& webhook) {
   // What an ordered webhook holds behind its head was never put off.
   if (webhook.ordered()) return;
@@ -80,28 +97,35 @@ void Engine::Impl::StartCatchingUp(WebhookState& webhook) {
   webhook.caught_up = {now_.steady_us, std::numeric_limits<int64_t>::max()};
 }
 
-void Engine::Impl::EndWait(WebhookState& webhook, DeliveryId wanted) {
-  webhook.backoff_until = -absl::InfiniteDuration();
-  if (wanted == webhook.head) webhook.head_due = -absl::InfiniteDuration();
+void Engine::Impl::EndCatchingUp(WebhookState& webhook) {
+  webhook.recovered_at = absl::InfiniteFuture();
+  SaveHealth(webhook);
 }
 
-void Engine::Impl::OnHealthRefused(WebhookId id) {
-  if (const WebhookState* const webhook = FindWebhook(id)) {
-    recorder_.AddHealth({id, webhook->failing_since});
+Item* Engine::Impl::NextToProbe(const WebhookState& webhook) const {
+  // One after the other: one that is always refused says nothing of the receiver.
+  const WebhookQueue& queue = webhook.queue;
+  const size_t count = std::min(queue.queued(), kProbeCapacity);
+  if (count > 0 && IsDue(queue.front()->key)) return queue.front();
+  for (size_t i = 0; i < count; ++i) {
+    Item* const item =
+        queue.at((static_cast<size_t>(webhook.window.failed_probes()) + i) % count);
+    if (MayGo(webhook, *item)) return item;
   }
+  return nullptr;
 }
-
-// ---- After an outage
 
 Item* Engine::Impl::NextToCatchUp(WebhookState& webhook) {
   const WebhookQueue& queue = webhook.queue;
-  const bool may_fail = webhook.early_credit.Any(now_.mono);
-  while (Item* const item = may_fail ? queue.FirstAfter(webhook.caught_up) : nullptr) {
-    if (IsPutOff(webhook, *item)) return item;
+  while (Item* const item = queue.FirstAfter(webhook.caught_up)) {
+    if (IsPutOff(webhook, *item)) {
+      return webhook.early_credit.Any(now_.mono) ? item : nullptr;
+    }
     webhook.caught_up = item->key;
   }
-  // What is left waits by its own policy.
-  if (!may_fail || queue.complete()) webhook.recovered_at = absl::InfiniteFuture();
+  // Where the queue is full of what has failed again there is no room to look for more.
+  const bool full = IsFar(queue.horizon()) && queue.queued() >= Capacity(webhook);
+  if (queue.complete() || full) EndCatchingUp(webhook);
   return nullptr;
 }
 

@@ -104,7 +104,8 @@ std::optional<Hold> Engine::Impl::HoldOf(const PendingDelivery& pending) const {
   }
   const absl::Time due = item != nullptr ? item->key.due() : pending.due;
   // What is on disk only may be put off as well.
-  const bool put_off = item != nullptr ? IsPutOff(*webhook, *item) : webhook->catching_up();
+  const bool put_off = (item != nullptr ? IsPutOff(*webhook, *item) : webhook->catching_up()) &&
+                       webhook->early_credit.Any(now.mono);
   if (due > now.steady && !put_off) {
     Hold hold = MakeHold(HoldReason::kNotDue, kNotDue);
     hold.until = now.ToWall(due);
@@ -118,7 +119,7 @@ std::optional<Hold> Engine::Impl::ProbeHold(const WebhookState& webhook, const I
   const bool waits = webhook.backoff_until > now.mono;
   const bool next = item != nullptr && webhook.in_flight == 0 &&
                     item == (webhook.ordered() ? webhook.queue.FindFirstPublished()
-                                               : webhook.queue.front());
+                                               : NextToProbe(webhook));
   if (next && !waits && probes_ < MaxProbes()) return ShareHold(webhook, now);
   if (next && !waits) return MakeHold(HoldReason::kResources, kResources);
   Hold hold = MakeHold(

@@ -16,8 +16,6 @@ constexpr absl::Duration kLead = absl::Seconds(30);
 constexpr absl::Duration kShortLead = absl::Seconds(1);
 // A webhook to which nothing is sent for longer than this holds no memory.
 constexpr absl::Duration kLongHold = absl::Seconds(2);
-// What a webhook that is probed holds: one to send, and a few so that not every probe is a read.
-constexpr size_t kProbeCapacity = 4;
 // At most so many are sent to a webhook before it is the next one's turn: what is recorded together
 // then lies together in the outbox, and costs it a fifth of the pages.
 constexpr int kMaxSendsPerRun = 8;
@@ -57,12 +55,14 @@ size_t Engine::Impl::RowsWanted(const WebhookState& webhook) {
   if (far && !WantsFar(webhook)) return 0;
   if (webhook.held_until() > now_.mono || webhook.read_again > now_.mono) return 0;
   if (webhook.look_ahead_again > now_.mono && !IsStarving(webhook)) return 0;
-  if (far && webhook.window.probing()) return 1;
   const size_t capacity = Capacity(webhook);
   // Enough for the time that a read takes.
   const auto window = static_cast<size_t>(webhook.window.limit());
   const size_t low = std::max<size_t>({capacity / 4, std::min(window, capacity / 2), 1});
-  return queue.queued() < low ? capacity - std::min(capacity, queue.queued()) : 0;
+  // What is far makes room for what is near. Where that is read, all in memory was tried.
+  const size_t ready = far ? 0 : queue.covered();
+  const size_t kept = far ? queue.queued() : ready;
+  return ready < low ? capacity - std::min(capacity, kept) : 0;
 }
 
 bool Engine::Impl::WantsFar(const WebhookState& webhook) const {
@@ -73,7 +73,7 @@ bool Engine::Impl::WantsFar(const WebhookState& webhook) const {
 
 bool Engine::Impl::IsStarving(const WebhookState& webhook) {
   const WebhookQueue& queue = webhook.queue;
-  if (queue.queued() > 0) return false;
+  if (queue.covered() > 0) return false;
   // A probe must not wait for ever while others fill the memory.
   return IsDue(queue.horizon()) || (webhook.window.probing() && WantsFar(webhook));
 }
@@ -85,7 +85,8 @@ void Engine::Impl::OnNoRoom(WebhookState& webhook) {
 
 Item* Engine::Impl::AdmitRow(WebhookState& webhook, OwedDelivery& row, bool first) {
   if (first) ReadClocks();
-  if (IsFar(QueueKey::Of(row)) && !webhook.catching_up() && !WantsFar(webhook)) return nullptr;
+  const bool wants_far = webhook.catching_up() || webhook.window.probing();
+  if (IsFar(QueueKey::Of(row)) && !wants_far) return nullptr;
   return memory_.Admit(webhook, row, Capacity(webhook),
                        first ? QueueMemory::Room::kAlways : QueueMemory::Room::kFree);
 }
@@ -141,7 +142,7 @@ bool Engine::Impl::TrySend(WebhookState& webhook) {
 Item* Engine::Impl::NextToSend(WebhookState& webhook) {
   const WebhookQueue& queue = webhook.queue;
   if (queue.queued() == 0) {
-    if (queue.complete()) webhook.recovered_at = absl::InfiniteFuture();
+    if (queue.complete() && webhook.catching_up()) EndCatchingUp(webhook);
     return nullptr;
   }
   if (webhook.held_until() > now_.mono) return nullptr;
@@ -154,7 +155,8 @@ Item* Engine::Impl::NextToSend(WebhookState& webhook) {
   }
   if (webhook.in_flight >= std::min(webhook.window.limit(), SlotsFor(webhook))) return nullptr;
   Item* const first = queue.front();
-  if (MayGo(webhook, *first)) return first;
+  if (IsDue(first->key)) return first;
+  if (webhook.window.probing()) return NextToProbe(webhook);
   return webhook.catching_up() ? NextToCatchUp(webhook) : nullptr;
 }
 
@@ -182,7 +184,11 @@ void Engine::Impl::Send(WebhookState& webhook, Item* item) {
   item->sent = webhook.config;
   item->probe = webhook.window.probing();
   item->early = IsEarly(webhook, *item);
-  if (item->early && webhook.catching_up()) webhook.caught_up = item->key;
+  item->catch_up = item->early && !item->probe && webhook.catching_up();
+  if (item->catch_up) {
+    webhook.caught_up = item->key;
+    webhook.early_credit.Take(now_.mono);
+  }
   ++webhook.in_flight;
   ++in_flight_;
   TakeSlotOf(*item);
@@ -229,6 +235,9 @@ void Engine::Impl::Arm(WebhookState& webhook) {
       const Item* const next = webhook.ordered() ? queue.FindFirstPublished() : queue.front();
       if (!IsDue(next->key)) due = next->key.due_us;
       not_before(webhook.limiter.NextToken());
+      if (webhook.catching_up() && !webhook.early_credit.Any(now_.mono)) {
+        not_before(webhook.early_credit.next());
+      }
     }
     if (!queue.complete()) {
       if (IsFar(queue.horizon())) due = std::min(due, queue.horizon().due_us - LeadMicros());
@@ -273,7 +282,8 @@ void Engine::Impl::OnNotMade(Item* item, TransferError error) {
     ReadClocks();
     webhook.resources_until = now_.mono + kSendAgain;
   }
-  if (item->early && webhook.catching_up()) {
+  if (item->catch_up) {
+    webhook.early_credit.GiveBack();
     webhook.caught_up = std::min(webhook.caught_up, item->key.Below());
   }
   // On disk it is due by that retry, and not when it was due before.
@@ -307,14 +317,12 @@ void Engine::Impl::EndAttempt(Item* item, TransferResult result) {
                           answered_well ? 0 : random_.Uniform());
   item->recording = true;
   item->retried.reset();
-  const bool catches_up = item->early && !item->probe;
   if (verdict.success) {
     metrics_.attempts_succeeded.Add();
-    if (catches_up) webhook.early_credit.Succeeded();
+    if (item->catch_up && verdict.speaks) webhook.early_credit.Succeeded();
     if (verdict.speaks && !webhook.deleted) OnSuccess(webhook);
   } else {
     metrics_.attempts_failed.Add();
-    if (catches_up) webhook.early_credit.Failed();
     if (verdict.outcome.next_state == DeliveryState::kDead) metrics_.deliveries_dead.Add();
     if (verdict.speaks && !webhook.deleted) OnFailure(webhook, *item, verdict);
   }

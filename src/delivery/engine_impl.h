@@ -52,6 +52,9 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   bool idle() const { return unrecorded_ == 0 && recorder_.idle(); }
 
  private:
+  // What a webhook that is probed holds: a few to choose from.
+  static constexpr size_t kProbeCapacity = 4;
+
   // ---- engine.cc: what is fed, and the turn
 
   void ReadClocks();
@@ -118,13 +121,18 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   // Somebody wants the delivery now: nothing waits for the next probe.
   void EndWait(WebhookState& webhook, DeliveryId wanted);
 
+  void SaveHealth(const WebhookState& webhook);
   // An outage is over.
   void StartCatchingUp(WebhookState& webhook);
+  // What is left waits by its own policy.
+  void EndCatchingUp(WebhookState& webhook);
   // It was put off by an outage that is over. What has failed since is put off by its own failure.
   static bool IsPutOff(const WebhookState& webhook, const Item& item) {
     return webhook.catching_up() && item.delivery.budget_attempts > 0 &&
            item.start < webhook.recovered_at;
   }
+  // Null when there is none in memory. The webhook is not ordered.
+  Item* NextToProbe(const WebhookState& webhook) const;
   Item* NextToCatchUp(WebhookState& webhook);
   void StartDisabling(WebhookState& webhook, int64_t version, std::string reason);
   void AskToDisable(WebhookState& webhook);

@@ -117,7 +117,7 @@ Item* QueueMemory::Allocate() {
   }
   Item* const item = free_.back();
   free_.pop_back();
-  item->busy = item->recording = item->probe = item->early = false;
+  item->busy = item->recording = item->probe = item->early = item->catch_up = false;
   item->start = absl::InfinitePast();
   return item;
 }

@@ -25,10 +25,18 @@ WebhookQueue::Entries::iterator WebhookQueue::LowerBound(const QueueKey& key) {
                           [](const Entry& entry, const QueueKey& k) { return entry.key < k; });
 }
 
+WebhookQueue::Entries::const_iterator WebhookQueue::After(const QueueKey& key) const {
+  if (queued() == 0 || entries_.back().key <= key) return entries_.end();
+  return std::upper_bound(entries_.begin() + begin_, entries_.end(), key,
+                          [](const QueueKey& k, const Entry& entry) { return k < entry.key; });
+}
+
+size_t WebhookQueue::covered() const {
+  return static_cast<size_t>(After(horizon_) - entries_.begin()) - begin_;
+}
+
 Item* WebhookQueue::FirstAfter(const QueueKey& key) const {
-  const auto found = std::upper_bound(
-      entries_.begin() + begin_, entries_.end(), key,
-      [](const QueueKey& k, const Entry& entry) { return k < entry.key; });
+  const auto found = After(key);
   return found == entries_.end() ? nullptr : found->item;
 }
 

@@ -50,6 +50,8 @@ struct Item {
   // The attempt began while its webhook was probed; before the delivery was due.
   bool probe = false;
   bool early = false;
+  // An early try since an outage is over; it has taken credit (early_credit.h).
+  bool catch_up = false;
   bool busy = false;
   // The transport has answered; the outcome is on its way to the disk.
   bool recording = false;
@@ -65,8 +67,8 @@ struct Item {
 // The part of a webhook's pending deliveries that is in memory, and the knowledge of what is not.
 //
 // All are on disk. The *horizon* divides them: every pending delivery whose key is not beyond it is
-// in memory, queued or busy (under way, or its outcome being recorded). Those beyond are on disk
-// only, but for busy ones. So whoever leaves a delivery on disk, for whatever reason, lowers the
+// in memory, queued or busy (under way, or its outcome being recorded). Of those beyond some may be
+// in memory, too. So whoever leaves a delivery on disk, for whatever reason, lowers the
 // horizon below it, and only the answer of a read raises it. While a read is outstanding there are
 // two things that its answer cannot know, and they are remembered here: the least key that was left
 // on disk since, and the deliveries that left memory since, of which it may have an old row.
@@ -87,12 +89,16 @@ class WebhookQueue {
   bool empty() const { return queued() == 0 && busy_ == 0; }
   const QueueKey& horizon() const { return horizon_; }
   bool complete() const { return horizon_ == QueueKey::Max(); }
+  // Of those that are queued, how many are not beyond the horizon.
+  size_t covered() const;
   // Whether a delivery of this key must be in memory.
   bool Covers(const QueueKey& key) const { return key <= horizon_; }
 
   // The least and the greatest key. REQUIRES: queued() > 0.
   Item* front() const { return entries_[begin_].item; }
   Item* back() const { return entries_.back().item; }
+  // In the order of the keys. REQUIRES: index < queued().
+  Item* at(size_t index) const { return entries_[begin_ + index].item; }
   // The queued one with the least key that is greater; null without one.
   Item* FirstAfter(const QueueKey& key) const;
   // The queued one that was published first. Looks at all. REQUIRES: queued() > 0.
@@ -146,6 +152,8 @@ class WebhookQueue {
   bool Knows(OwedDelivery& row, const absl::flat_hash_map<int64_t, Item*>& in_memory,
              const Read& read) const;
   Entries::iterator LowerBound(const QueueKey& key);
+  // Where those with a greater key begin.
+  Entries::const_iterator After(const QueueKey& key) const;
   void Erase(Item* item);
 
   // From begin_ on, in the order of the keys.

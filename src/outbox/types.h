@@ -77,7 +77,8 @@ struct Webhook {
   std::string disabled_reason;
   // The current one first.
   std::vector<SigningSecret> secrets;
-  // Since when nothing but failures came back; InfiniteFuture while all is well.
+  // Since when nothing but failures came back, or WebhookHealth::kRecovering; InfiniteFuture while
+  // all is well.
   absl::Time failing_since = absl::InfiniteFuture();
   // Set by the outbox: creation, the last change by ModifyWebhook, and a number that grows with
   // each such change.
@@ -176,6 +177,10 @@ struct AttemptOutcome {
 
 // A webhook began to fail, or works again.
 struct WebhookHealth {
+  // As failing_since: it works again, and what it had put off is tried. Later than any time, also
+  // when a clock that was set has moved it.
+  static constexpr absl::Time kRecovering = absl::FromUnixSeconds(253402300799);  // 9999-12-31
+
   WebhookId webhook{};
   absl::Time failing_since = absl::InfiniteFuture();
 };

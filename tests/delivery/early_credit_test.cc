@@ -7,41 +7,39 @@ namespace {
 
 constexpr absl::Duration kStart = absl::Hours(1000);
 
-int FailAll(EarlyCredit& credit, absl::Duration now) {
-  int failed = 0;
-  for (; failed < 1000 && credit.Any(now); ++failed) credit.Failed();
-  return failed;
+int TakeAll(EarlyCredit& credit, absl::Duration now) {
+  int taken = 0;
+  for (; taken < 1000 && credit.Any(now); ++taken) credit.Take(now);
+  return taken;
 }
 
-TEST(EarlyCreditTest, FailuresUseItUpAndMinutesGiveItBack) {
+TEST(EarlyCreditTest, TriesUseItUpAndMinutesGiveItBack) {
   EarlyCredit credit;
-  EXPECT_EQ(FailAll(credit, kStart), EarlyCredit::kMost);
-  EXPECT_EQ(FailAll(credit, kStart + absl::Seconds(59)), 0);
-  EXPECT_EQ(FailAll(credit, kStart + absl::Seconds(61)), 1);
-  EXPECT_EQ(FailAll(credit, kStart + absl::Seconds(119)), 0);
-  EXPECT_EQ(FailAll(credit, kStart + absl::Minutes(10)), 9);
-  EXPECT_EQ(FailAll(credit, kStart + absl::Hours(100)), EarlyCredit::kMost);
+  EXPECT_EQ(TakeAll(credit, kStart), EarlyCredit::kMost);
+  EXPECT_EQ(credit.next(), kStart + absl::Minutes(1));
+  EXPECT_EQ(TakeAll(credit, kStart + absl::Seconds(59)), 0);
+  EXPECT_EQ(TakeAll(credit, kStart + absl::Seconds(61)), 1);
+  EXPECT_EQ(TakeAll(credit, kStart + absl::Seconds(119)), 0);
+  EXPECT_EQ(TakeAll(credit, kStart + absl::Minutes(10)), 9);
+  EXPECT_EQ(TakeAll(credit, kStart + absl::Hours(100)), EarlyCredit::kMost);
 }
 
-TEST(EarlyCreditTest, AsManyMayFailAsSucceed) {
+TEST(EarlyCreditTest, OneThatSucceedsIsGoodForAnotherThatFails) {
   EarlyCredit credit;
-  FailAll(credit, kStart);
+  TakeAll(credit, kStart);
   for (int i = 0; i < 10'000; ++i) {
     credit.Succeeded();
-    ASSERT_TRUE(credit.Any(kStart));
-    credit.Failed();
-    ASSERT_FALSE(credit.Any(kStart));
+    ASSERT_EQ(TakeAll(credit, kStart), 2) << "itself, and one more";
   }
   for (int i = 0; i < 10'000; ++i) credit.Succeeded();
-  EXPECT_EQ(FailAll(credit, kStart), EarlyCredit::kMost);
+  EXPECT_EQ(TakeAll(credit, kStart), EarlyCredit::kMost);
 }
 
-TEST(EarlyCreditTest, WhatWasUnderWayMayTakeMoreThanThereIs) {
+TEST(EarlyCreditTest, WhatWasNotMadeCostsNothing) {
   EarlyCredit credit;
-  FailAll(credit, kStart);
-  for (int i = 0; i < 5; ++i) credit.Failed();
-  EXPECT_FALSE(credit.Any(kStart + absl::Minutes(5)));
-  EXPECT_TRUE(credit.Any(kStart + absl::Minutes(6)));
+  TakeAll(credit, kStart);
+  credit.GiveBack();
+  EXPECT_EQ(TakeAll(credit, kStart), 1);
 }
 
 }  // namespace

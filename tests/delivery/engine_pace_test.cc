@@ -104,9 +104,6 @@ TEST_F(PaceTest, AnEarlyProbeIsAnAttemptAndChargedToNothing) {
   const std::vector<size_t> probes = SentIn(absl::Minutes(30));
   EXPECT_GE(probes.size(), 30u) << "one a minute or more";
   EXPECT_LE(probes.size(), 40u);
-  for (const size_t i : probes) {
-    EXPECT_EQ(h_.NotificationOf(i), before[0].notification) << "the one that is due next";
-  }
   const std::vector<OwedDelivery> after = h_.Pending(id);
   ASSERT_EQ(after.size(), 3u);
   for (size_t i = 0; i < 3; ++i) {
@@ -114,8 +111,13 @@ TEST_F(PaceTest, AnEarlyProbeIsAnAttemptAndChargedToNothing) {
     EXPECT_EQ(after[i].budget_attempts, 1);
     EXPECT_EQ(after[i].budget_start, before[i].budget_start);
   }
-  EXPECT_EQ(after[0].attempts, 1 + static_cast<int>(probes.size()));
-  EXPECT_EQ(h_.DeliveryOf(0).attempts.size(), 1 + probes.size());
+  int attempts = 0;
+  for (const OwedDelivery& owed : after) {
+    attempts += owed.attempts;
+    EXPECT_NEAR(owed.attempts, 1 + probes.size() / 3.0, 1) << "in turn";
+  }
+  EXPECT_EQ(attempts, 3 + static_cast<int>(probes.size()));
+  EXPECT_EQ(h_.DeliveryOf(0).attempts.size(), static_cast<size_t>(h_.DeliveryOf(0).delivery.attempts));
   // What is due by its own policy is charged.
   SentIn(absl::Hours(1));
   for (const OwedDelivery& owed : h_.Pending(id)) EXPECT_EQ(owed.budget_attempts, 2);

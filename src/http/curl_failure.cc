@@ -124,7 +124,8 @@ bool WantsCertificate(absl::string_view detail) {
 }
 
 // In TLS 1.3 the handshake, as far as a client is concerned, is over before the peer judges its
-// certificate. The alert that says so is lost when the peer's reset comes before it is read.
+// certificate. The alert that says so is lost when the peer's reset comes before it is read; what
+// is seen then is what a peer does that asks for one, can do without, and fails.
 bool BrokeOffForCertificate(const CurlFailure& failure) {
   return failure.asked_for_certificate &&
          (failure.code == CURLE_SEND_ERROR || absl::StrContains(failure.detail, "reset by peer"));
@@ -146,10 +147,10 @@ std::string ExplainTls(const CurlFailure& failure) {
                         "receiver check the requests' signatures instead");
   }
   if (BrokeOffForCertificate(failure)) {
-    return absl::StrCat(begin,
-                        "it asked for a client certificate, which Postrider has none of, and broke "
-                        "the connection off; let the receiver check the requests' signatures "
-                        "instead");
+    return absl::StrCat(failure.peer,
+                        " asked for a client certificate and broke the connection off; if it needs "
+                        "one, which Postrider has none of, let it check the requests' signatures "
+                        "instead; else see the receiver's log");
   }
   if (absl::StrContains(detail, "alert handshake failure")) {
     return absl::StrCat(begin,

@@ -49,9 +49,11 @@ int LocalPort(int fd) {
   return ntohs(reinterpret_cast<const sockaddr_in6&>(address).sin6_port);
 }
 
-// Only then a client knows what its peer takes signatures of certificates by.
+// Only then a client knows what its peer takes signatures of certificates by. Before TLS 1.3 the
+// handshake does not end before it is judged.
 bool AskedForCertificate(SSL* tls) {
-  return SSL_get_sigalgs(tls, -1, nullptr, nullptr, nullptr, nullptr, nullptr) > 0;
+  return SSL_version(tls) >= TLS1_3_VERSION &&
+         SSL_get_sigalgs(tls, -1, nullptr, nullptr, nullptr, nullptr, nullptr) > 0;
 }
 
 }  // namespace

@@ -137,7 +137,7 @@ TEST(CurlFailureTest, AlertsAboutClientCertificatesHaveASentenceOfTheirOwn) {
     EXPECT_EQ(Tell(failure).error, TransferError::kConnectionLost) << detail;
     failure.asked_for_certificate = true;
     EXPECT_EQ(Tell(failure).error, TransferError::kTls) << detail;
-    EXPECT_THAT(Tell(failure).sentence, HasSubstr("it asked for a client certificate"));
+    EXPECT_THAT(Tell(failure).sentence, HasSubstr("asked for a client certificate"));
   }
   // One that has read the request and ends without an answer has another reason.
   CurlFailure ended = Failure(CURLE_RECV_ERROR, "unexpected eof while reading");

@@ -203,9 +203,11 @@ TEST(CurlTransportTlsTest, OneThatAsksForACertificateAndBreaksOffSaysSo) {
           tls);
       TransportHarness h(Trusting(ca.path()));
       const TransferResult result = h.Send(receiver.Url());
-      EXPECT_EQ(result.error, asks ? TransferError::kTls : TransferError::kConnectionLost)
+      // Before TLS 1.3 a handshake that has ended says that it needs none.
+      const bool perhaps = asks && version == TLS1_3_VERSION;
+      EXPECT_EQ(result.error, perhaps ? TransferError::kTls : TransferError::kConnectionLost)
           << result.message;
-      EXPECT_EQ(absl::StrContains(result.message, "it asked for a client certificate"), asks)
+      EXPECT_EQ(absl::StrContains(result.message, "asked for a client certificate"), perhaps)
           << result.message;
     }
   }

@@ -50,7 +50,9 @@ std::optional<DeliveryState> StateFromProto(v1::DeliveryState state, FieldViolat
   }
 }
 
-void FillDelivery(const Delivery& delivery, const IdCodec& ids, v1::Delivery* proto) {
+// `clock_set`: how far the wall clock is from the steady one, by which deliveries are due.
+void FillDelivery(const Delivery& delivery, const IdCodec& ids, absl::Duration clock_set,
+                  v1::Delivery* proto) {
   proto->set_delivery_id(ids.Format(delivery.id));
   proto->set_tenant(delivery.tenant);
   proto->set_webhook_name(delivery.webhook_name);
@@ -62,7 +64,7 @@ void FillDelivery(const Delivery& delivery, const IdCodec& ids, v1::Delivery* pr
   proto->set_attempt_count(delivery.attempts);
   *proto->mutable_create_time() = ToProto(delivery.create_time);
   if (delivery.state == DeliveryState::kPending) {
-    *proto->mutable_next_attempt_time() = ToProto(delivery.due);
+    *proto->mutable_next_attempt_time() = ToProto(delivery.due + clock_set);
   } else {
     *proto->mutable_end_time() = ToProto(delivery.end_time);
     proto->set_end_reason(static_cast<v1::EndReason>(delivery.end_reason));
@@ -129,9 +131,11 @@ std::string FilterTag(v1::ListDeliveriesRequest request) {
 
 class DeliveryHandlers::Holds {
  public:
+  explicit Holds(const Clock& clock) : clock_set_(clock.Now() - clock.Steady()) {}
+
   // Fills `proto`, which must live until the call ends, from the row.
   void Fill(const Delivery& delivery, const IdCodec& ids, v1::Delivery* proto) {
-    FillDelivery(delivery, ids, proto);
+    FillDelivery(delivery, ids, clock_set_, proto);
     if (delivery.state != DeliveryState::kPending) return;
     pending_.push_back({delivery.webhook, delivery.id, delivery.due});
     protos_.push_back(proto);
@@ -149,6 +153,7 @@ class DeliveryHandlers::Holds {
   }
 
  private:
+  const absl::Duration clock_set_;
   std::vector<PendingDelivery> pending_;
   std::vector<v1::Delivery*> protos_;
 };
@@ -162,7 +167,7 @@ void DeliveryHandlers::ListDeliveries(const v1::ListDeliveriesRequest& request,
                                               done = std::move(done)](
                                                  absl::StatusOr<DeliveryPage> page) mutable {
     if (!page.ok()) return std::move(done)(page.status());
-    Holds holds;
+    Holds holds(clock_);
     for (const Delivery& delivery : page->rows) {
       holds.Fill(delivery, outbox_.ids(), response->add_deliveries());
     }
@@ -185,7 +190,7 @@ void DeliveryHandlers::GetDelivery(const v1::GetDeliveryRequest& request,
                           return std::move(done)(NoDelivery(tenant, request.delivery_id()));
                         }
                         if (!found.ok()) return std::move(done)(found.status());
-                        Holds holds;
+                        Holds holds(clock_);
                         holds.Fill(found->delivery, outbox_.ids(), response->mutable_delivery());
                         for (const Attempt& attempt : found->attempts) {
                           FillAttempt(attempt, response->add_attempts());
@@ -215,7 +220,7 @@ void DeliveryHandlers::RetryDelivery(const v1::RetryDeliveryRequest& request,
         }
         if (!delivery.ok()) return std::move(done)(delivery.status());
         // The engine has heard of it before this is asked.
-        Holds holds;
+        Holds holds(clock_);
         holds.Fill(*delivery, outbox_.ids(), response->mutable_delivery());
         std::move(holds).Ask(status_, std::move(done));
       });

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "postrider/v1/delivery_service.pb.h"
+#include "src/base/clock.h"
 #include "src/delivery/hold.h"
 #include "src/outbox/outbox.h"
 #include "src/server/handler.h"
@@ -8,10 +9,11 @@
 namespace postrider {
 
 // DeliveryService (proto/postrider/v1/delivery_service.proto) over an outbox, and over who knows
-// what holds back what is pending. Thread-safe. Both must outlive every call.
+// what holds back what is pending. Thread-safe. All must outlive every call.
 class DeliveryHandlers {
  public:
-  DeliveryHandlers(Outbox& outbox, StatusSource& status) : outbox_(outbox), status_(status) {}
+  DeliveryHandlers(Outbox& outbox, StatusSource& status, const Clock& clock)
+      : outbox_(outbox), status_(status), clock_(clock) {}
 
   void ListDeliveries(const v1::ListDeliveriesRequest& request,
                       v1::ListDeliveriesResponse* response, HandlerDone done);
@@ -26,6 +28,7 @@ class DeliveryHandlers {
 
   Outbox& outbox_;
   StatusSource& status_;
+  const Clock& clock_;
 };
 
 }  // namespace postrider

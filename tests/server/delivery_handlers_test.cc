@@ -71,6 +71,13 @@ TEST_F(DeliveryHandlersTest, ListsPending) {
   EXPECT_FALSE(delivery.has_end_time());
 }
 
+TEST_F(DeliveryHandlersTest, TheNextAttemptIsToldByTheClockThatPeopleSee) {
+  Record(DeliveryOf("hook").delivery_id(), DeliveryState::kPending, 500);
+  const google::protobuf::Timestamp before = DeliveryOf("hook").next_attempt_time();
+  clock_.SetWall(clock_.Now() + absl::Hours(2));
+  EXPECT_EQ(DeliveryOf("hook").next_attempt_time().seconds(), before.seconds() + 2 * 60 * 60);
+}
+
 TEST_F(DeliveryHandlersTest, APendingDeliveryThatIsHeldBackSaysWhy) {
   const std::string id = DeliveryOf("hook").delivery_id();
   EXPECT_FALSE(DeliveryOf("hook").has_hold());

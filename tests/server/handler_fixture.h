@@ -134,7 +134,7 @@ class HandlerFixture : public ::testing::Test {
   FakeStatusSource status_;
   WebhookHandlers webhooks_{outbox_, tester_, status_, clock_, random_};
   NotificationHandlers notifications_{outbox_, kMaxNotificationBytes};
-  DeliveryHandlers deliveries_{outbox_, status_};
+  DeliveryHandlers deliveries_{outbox_, status_, clock_};
 };
 
 }  // namespace postrider

@@ -165,7 +165,7 @@ class RpcServicesTest : public ::testing::Test {
   FakeStatusSource status_;
   WebhookHandlers webhooks_{*outbox_, tester_, status_, SystemClock(), random_};
   NotificationHandlers notifications_{*outbox_, 100'000};
-  DeliveryHandlers deliveries_{*outbox_, status_};
+  DeliveryHandlers deliveries_{*outbox_, status_, SystemClock()};
 
   RpcServices services_{SystemClock(), {1000, kMaxInFlightBytes, kMaxAnswerBytes}};
   std::unique_ptr<QueuedServer> server_ = std::make_unique<QueuedServer>(services_);

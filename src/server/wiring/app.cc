@@ -306,7 +306,7 @@ void App::Impl::OpenServices() {
       [this](WebhookId id, int64_t version) { dispatcher.OnValidated(id, version); });
   notifications = std::make_unique<NotificationHandlers>(
       *outbox, static_cast<size_t>(config.max_notification_bytes));
-  deliveries = std::make_unique<DeliveryHandlers>(*outbox, engine_status);
+  deliveries = std::make_unique<DeliveryHandlers>(*outbox, engine_status, SystemClock());
 
   metrics_page = std::make_unique<MetricsPage>();
   AddProcessMetrics(metrics_page.get());

@@ -10,8 +10,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "src/server/caller_connections.h"
+#include "src/server/host_port.h"
 #include "src/server/logging.h"
-#include "src/server/units.h"
 
 namespace postrider {
 

@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "src/http/server/http_server.h"
-#include "src/server/units.h"
+#include "src/server/host_port.h"
 
 namespace postrider {
 

@@ -17,8 +17,9 @@
 #include "src/base/durations.h"
 #include "src/base/processors.h"
 #include "src/server/config_file.h"
+#include "src/server/host_port.h"
 #include "src/server/read_file.h"
-#include "src/server/units.h"
+#include "src/server/sizes.h"
 
 namespace postrider {
 namespace {

@@ -7,7 +7,7 @@
 #include "absl/status/status.h"
 #include "src/server/call_peer.h"
 #include "src/server/errors.h"
-#include "src/server/status_mapping.h"
+#include "src/server/grpc_status.h"
 
 namespace postrider {
 namespace {

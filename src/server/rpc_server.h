@@ -10,7 +10,7 @@
 #include "absl/time/time.h"
 #include "src/server/config.h"
 #include "src/server/exit_codes.h"
-#include "src/server/units.h"
+#include "src/server/host_port.h"
 
 namespace grpc {
 class Server;

@@ -14,6 +14,7 @@
 #include "postrider/v1/webhook_service.grpc.pb.h"
 #include "src/server/delivery_handlers.h"
 #include "src/server/errors.h"
+#include "src/server/grpc_status.h"
 #include "src/server/logging.h"
 #include "src/server/metrics_page.h"
 #include "src/server/notification_handlers.h"

@@ -22,8 +22,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "src/base/clock.h"
+#include "src/server/host_port.h"
 #include "src/server/logging.h"
-#include "src/server/units.h"
 #include "src/server/wiring/app.h"
 
 namespace postrider {

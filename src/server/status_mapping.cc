@@ -14,8 +14,6 @@
 namespace postrider {
 namespace {
 
-// In base64, with the message beside it, this stays below 8 KiB.
-constexpr size_t kMaxDetailBytes = 5000;
 constexpr size_t kMaxMessageBytes = 1000;
 
 std::string TypeUrl(const google::protobuf::Message& message) {
@@ -94,16 +92,6 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
     AddDetail(retry, &result);
   }
   return result;
-}
-
-grpc::Status ToGrpcStatus(const absl::Status& status) {
-  if (status.ok()) return grpc::Status::OK;
-  google::rpc::Status rpc = ToRpcStatus(status);
-  while (rpc.ByteSizeLong() > kMaxDetailBytes && rpc.details_size() > 0) {
-    rpc.mutable_details()->RemoveLast();
-  }
-  return grpc::Status(static_cast<grpc::StatusCode>(rpc.code()), rpc.message(),
-                      rpc.SerializeAsString());
 }
 
 }  // namespace postrider

@@ -3,11 +3,11 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "google/rpc/status.pb.h"
-#include "grpcpp/support/status.h"
 
 namespace postrider {
 
-// The one place where an absl::Status becomes what the caller sees.
+// The one place where an absl::Status becomes what the caller sees; gRPC's form of it is made in
+// grpc_status.h.
 
 // How long a caller is asked to wait before he tries again.
 inline constexpr absl::Duration kRetryDelay = absl::Seconds(1);
@@ -18,11 +18,6 @@ inline constexpr absl::Duration kRetryDelay = absl::Seconds(1);
 // it says nothing. What an inner error says of the machine (INTERNAL, UNKNOWN, DATA_LOSS) stays in
 // the log: the caller gets a sentence that says what to do.
 google::rpc::Status ToRpcStatus(const absl::Status& status);
-
-// The same as gRPC sends it, the google.rpc.Status serialised in the details. Clients refuse
-// trailers of more than 8 KiB by default, so what would make them larger is left out: the last
-// details first.
-grpc::Status ToGrpcStatus(const absl::Status& status);
 
 // The status has an inner error whose words only the log may have.
 bool IsInnerError(const absl::Status& status);

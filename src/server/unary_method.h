@@ -14,8 +14,8 @@
 #include "src/server/call_peer.h"
 #include "src/server/call_queue.h"
 #include "src/server/call_shares.h"
+#include "src/server/grpc_status.h"
 #include "src/server/raw_service.h"
-#include "src/server/status_mapping.h"
 
 namespace postrider {
 

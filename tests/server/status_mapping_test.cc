@@ -7,6 +7,7 @@
 
 #include "google/rpc/error_details.pb.h"
 #include "src/server/errors.h"
+#include "src/server/grpc_status.h"
 
 namespace postrider {
 namespace {

@@ -15,6 +15,7 @@
 #include "absl/time/time.h"
 #include "grpc/health/v1/health.grpc.pb.h"
 #include "src/base/mutex.h"
+#include "src/server/grpc_status.h"
 #include "tests/server/grpc_probe.h"
 #include "tests/server/queued_server.h"
 #include "tests/server/raw_http2.h"

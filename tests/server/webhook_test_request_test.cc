@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "src/delivery/signing.h"
+#include "src/server/grpc_status.h"
 #include "tests/server/webhook_handlers_fixture.h"
 
 namespace postrider {

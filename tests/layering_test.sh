@@ -9,30 +9,44 @@ readonly MAX_LINES=500
 # A pattern of our own files, and of those that they may include; the first line that fits a file
 # counts. Paths are below src/; SELF stands for the folder that the file is in.
 readonly LAYERS='
-^base/            ^base/
-^outbox/[^/]+$    ^(base/|outbox/[^/]+$)
-^outbox/          ^(base/|outbox/[^/]+$|SELF)
-^http/server/     ^(base|http/server)/
-^http/            ^(base/|http/[^/]+$)
-^delivery/        ^(base/|delivery/|outbox/(outbox|types)\.h$|http/transport\.h$)
-^server/wiring/   ^(base|outbox|http|delivery|server)/
-^server/main\.cc$ ^(server/[^/]+$|cli/)
-^server/          ^(base/|delivery/|outbox/(outbox|types)\.h$|http/(transport\.h$|server/)|server/)
-^cli/             ^(base|delivery|http/server|cli)/
+^base/               ^base/
+^message/            ^(base/|message/|outbox/types\.h$|http/transport\.h$)
+^outbox/[^/]+$       ^(base/|outbox/[^/]+$)
+^outbox/             ^(base/|outbox/[^/]+$|SELF)
+^http/server/        ^(base|http/server)/
+^http/transport\.h$  ^base/
+^http/               ^(base/|http/[^/]+$)
+^delivery/           ^(base/|delivery/|message/|outbox/(outbox|types)\.h$|http/transport\.h$)
+^server/observe/     ^(base|server/observe)/
+^server/config/      ^(base/|http/server/http_server\.h$|server/config/)
+^server/api/         ^(base/|message/|delivery/hold\.h$|outbox/(outbox|types)\.h$|http/transport\.h$|server/api/)
+^server/rpc/         ^(base|server/(api|config|observe|rpc))/
+^server/web/         ^(base|http/server|server/(api|config|observe|web))/
+^server/app/main\.cc$ ^(cli/(commands|suggestion)\.h$|server/(app|config)/)
+^server/app/         ^(base/|delivery/(dispatcher|engine|hold)\.h$|http/(address_policy|curl_transport|event_loop|resolver|shared_transport|transport)\.h$|http/server/|outbox/(outbox|types|sqlite/sqlite_outbox|sqlite/options)\.h$|server/)
+^cli/                ^(base|message|http/server|cli)/
 '
 
-# A pattern of headers that are not ours, and of the files of ours that may include them. The
-# generated code of the protos counts as not ours.
+# A pattern of headers, and of the files of ours that may include them. Of those that are not ours,
+# the generated code of the protos among them, and of ours that are private to a few files.
 readonly OWNERS='
 ^sqlite3                        ^outbox/sqlite/
-^curl/                          ^http/
-^ares                           ^http/
-^(grpc|grpcpp|google|postrider)/ ^(server|cli)/
+^curl/                          ^http/[^/]+$
+^ares                           ^http/[^/]+$
+^(grpc|grpcpp)/                 ^(server/rpc|cli)/
+\.grpc\.pb\.h$                  ^(server/rpc|cli)/
+^(google|postrider)/            ^(server/(api|rpc)|cli)/
 ^boost/                         ^http/server/
 ^httplib                        ^$
-^CLI/                           ^(server|cli)/
-^prometheus/                    ^server/
-^spdlog/                        ^server/
+^CLI/                           ^(server/config/|server/app/main\.cc$|cli/)
+^prometheus/                    ^server/observe/
+^spdlog/                        ^server/observe/
+^openssl/                       ^(message|http|server/rpc|cli)/
+^rapidjson/                     ^(message|server/(api|observe))/
+^(thread|mutex|condition_variable|future|pthread\.h)$ ^(base|outbox/sqlite|http|server/(config|observe|rpc|web|app)|cli)/
+^sys/                           ^(base|outbox/sqlite|http|server/(config|observe|rpc|web|app)|cli)/
+^src/delivery/engine_impl\.h$   ^delivery/engine[^/]*\.cc$
+^src/http/(curl_handle|curl_multi)\.h$ ^http/curl_
 '
 
 # check ROOT: prints each violation; fails if there is one.
@@ -74,7 +88,7 @@ check() {
       if (header !~ allowed) complain("may not include src/" header)
     }
 
-    function check_theirs(header,    i) {
+    function check_owner(header,    i) {
       for (i = 1; i <= owner_count; ++i) {
         if (header ~ theirs[i] && FILENAME !~ owner[i]) complain("may not include " header)
       }
@@ -90,12 +104,11 @@ check() {
       sub(/^[^"<]*["<]/, "", header)
       folder = FILENAME
       sub(/[^\/]*$/, "", folder)
+      check_owner(header)
       if (header ~ /^src\//) {
         check_ours(substr(header, 5))
       } else if (header ~ /^\.\.?\// || exists(folder header)) {
         complain("includes " header " by a relative path: begin it with src/")
-      } else {
-        check_theirs(header)
       }
     }
     END { exit failed }
@@ -123,68 +136,120 @@ self_test() {
       failures=$((failures + 1))
     fi
   done <<'END'
-bad  base/ids.h              "src/outbox/types.h"
-bad  base/ids.h              "src/server/config.h"
-bad  base/ids.h              <sqlite3.h>
-bad  base/ids.h              <curl/curl.h>
-bad  base/ids.h              "clock.h"
-bad  base/ids.h              "../base/clock.h"
-bad  outbox/outbox.h         "src/http/transport.h"
-bad  outbox/outbox.h         "src/outbox/sqlite/schema.h"
-bad  outbox/outbox.h         <sqlite3.h>
-bad  outbox/outbox.h         "postrider/v1/webhook_service.pb.h"
-bad  outbox/sqlite/writer.cc "src/http/transport.h"
-bad  outbox/sqlite/writer.cc "src/delivery/engine.h"
-bad  outbox/sqlite/writer.cc <grpcpp/grpcpp.h>
-bad  outbox/postgres/pg.cc   "src/outbox/sqlite/schema.h"
-bad  outbox/postgres/pg.cc   <sqlite3.h>
-bad  http/transport.h        "src/outbox/types.h"
-bad  http/resolver.cc        "src/delivery/engine.h"
-bad  http/resolver.cc        <google/protobuf/message.h>
-bad  http/resolver.cc        "src/http/server/http_server.h"
-bad  http/resolver.cc        <boost/asio.hpp>
-bad  http/server/page.cc     "src/http/transport.h"
-bad  http/server/page.cc     "src/server/logging.h"
-bad  server/admin_http.cc    <boost/beast.hpp>
-bad  server/admin_http.cc    <httplib.h>
-bad  delivery/engine.cc      "src/http/server/http_server.h"
-bad  delivery/engine.cc      "src/outbox/sqlite/sqlite_outbox.h"
-bad  delivery/engine.cc      "src/http/curl_transport.h"
-bad  delivery/engine.cc      "src/server/logging.h"
-bad  delivery/engine.cc      "postrider/v1/delivery_service.pb.h"
-bad  delivery/engine.cc      <ares.h>
-bad  delivery/engine.cc      <curl/multi.h>
-bad  delivery/engine.cc      <prometheus/counter.h>
-bad  delivery/engine.cc      <spdlog/spdlog.h>
-bad  delivery/engine.cc      <httplib.h>
-bad  delivery/engine.cc      <CLI/CLI.hpp>
-bad  server/serve.cc         "src/outbox/sqlite/sqlite_outbox.h"
-bad  server/serve.cc         "src/http/curl_transport.h"
-bad  server/serve.cc         "src/cli/commands.h"
-bad  server/serve.cc         <sqlite3.h>
-bad  server/wiring/app.cc    "src/cli/commands.h"
-bad  server/wiring/app.cc    <curl/curl.h>
-bad  server/main.cc          "src/http/curl_transport.h"
-bad  cli/client.cc           "src/server/config.h"
-bad  cli/client.cc           "src/outbox/types.h"
-bad  cli/client.cc           "src/http/transport.h"
-bad  cli/client.cc           <prometheus/counter.h>
-bad  console/page.cc         "src/base/clock.h"
-good base/ids.h              "src/base/clock.h"
-good outbox/sqlite/writer.cc <sqlite3.h>
-good outbox/postgres/pg.cc   "src/outbox/postgres/schema.h"
-good http/resolver.cc        <ares.h>
-good http/server/page.cc     <boost/asio.hpp>
-good server/admin_http.cc    "src/http/server/http_server.h"
-good cli/receiver.cc         "src/http/server/http_server.h"
-good http/resolver.cc        "src/http/transport.h"
-good delivery/engine.cc      "src/http/transport.h"
-good server/wiring/app.cc    "src/outbox/sqlite/sqlite_outbox.h"
-good server/main.cc          "src/cli/commands.h"
-good server/serve.cc         "src/server/wiring/app.h"
-good server/rpc_server.cc    <grpcpp/grpcpp.h>
-good cli/client.cc           "src/delivery/signing.h"
-good cli/client.cc           "postrider/v1/webhook_service.grpc.pb.h"
+bad  base/ids.h                          "src/outbox/types.h"
+bad  base/ids.h                          "src/server/config/config.h"
+bad  base/ids.h                          <sqlite3.h>
+bad  base/ids.h                          <curl/curl.h>
+bad  base/ids.h                          <grpcpp/grpcpp.h>
+bad  base/ids.h                          "clock.h"
+bad  base/ids.h                          "../base/clock.h"
+bad  message/json.cc                     "src/delivery/engine.h"
+bad  message/signing.cc                  "src/delivery/engine.h"
+bad  message/request.cc                  "src/outbox/outbox.h"
+bad  message/request.cc                  "src/server/api/errors.h"
+bad  message/json.cc                     <sys/epoll.h>
+bad  message/json.cc                     <thread>
+bad  message/request.cc                  "postrider/v1/webhook_service.pb.h"
+bad  outbox/outbox.h                     "src/http/transport.h"
+bad  outbox/outbox.h                     "src/outbox/sqlite/schema.h"
+bad  outbox/outbox.h                     <sqlite3.h>
+bad  outbox/outbox.h                     "postrider/v1/webhook_service.pb.h"
+bad  outbox/sqlite/writer.cc             "src/http/transport.h"
+bad  outbox/sqlite/writer.cc             "src/delivery/engine.h"
+bad  outbox/sqlite/writer.cc             <grpcpp/grpcpp.h>
+bad  outbox/postgres/pg.cc               "src/outbox/sqlite/schema.h"
+bad  outbox/postgres/pg.cc               <sqlite3.h>
+bad  http/transport.h                    "src/outbox/types.h"
+bad  http/transport.h                    "src/http/curl_handle.h"
+bad  http/resolver.cc                    "src/http/curl_handle.h"
+bad  http/resolver.cc                    "src/delivery/engine.h"
+bad  http/resolver.cc                    <google/protobuf/message.h>
+bad  http/resolver.cc                    "src/http/server/http_server.h"
+bad  http/resolver.cc                    <boost/asio.hpp>
+bad  http/event_loop.cc                  <rapidjson/writer.h>
+bad  http/server/page.cc                 "src/http/transport.h"
+bad  http/server/page.cc                 "src/server/observe/logging.h"
+bad  http/server/page.cc                 <curl/curl.h>
+bad  delivery/engine.cc                  "src/http/server/http_server.h"
+bad  delivery/engine.cc                  "src/http/event_loop.h"
+bad  delivery/engine.cc                  "src/outbox/sqlite/sqlite_outbox.h"
+bad  delivery/engine.cc                  "src/http/curl_transport.h"
+bad  delivery/engine.cc                  "src/server/observe/logging.h"
+bad  delivery/engine.cc                  "postrider/v1/delivery_service.pb.h"
+bad  delivery/engine.cc                  <ares.h>
+bad  delivery/engine.cc                  <curl/multi.h>
+bad  delivery/engine.cc                  <prometheus/counter.h>
+bad  delivery/engine.cc                  <spdlog/spdlog.h>
+bad  delivery/engine.cc                  <httplib.h>
+bad  delivery/engine.cc                  <CLI/CLI.hpp>
+bad  delivery/engine.cc                  <thread>
+bad  delivery/engine.cc                  <mutex>
+bad  delivery/engine.cc                  <sys/epoll.h>
+bad  delivery/engine.cc                  <openssl/evp.h>
+bad  delivery/engine.cc                  <rapidjson/writer.h>
+bad  delivery/pager.cc                   "src/delivery/engine_impl.h"
+bad  server/api/paging.cc                "src/server/app/pump.h"
+bad  server/api/paging.cc                "src/server/app/app.h"
+bad  server/api/paging.cc                <httplib.h>
+bad  server/api/paging.cc                <thread>
+bad  server/api/paging.cc                "src/server/observe/logging.h"
+bad  server/api/notification_handlers.cc "src/server/rpc/rpc_server.h"
+bad  server/api/notification_handlers.h  <grpcpp/grpcpp.h>
+bad  server/api/notification_handlers.cc <grpc/grpc.h>
+bad  server/api/notification_handlers.cc "postrider/v1/notification_service.grpc.pb.h"
+bad  server/api/webhook_handlers.cc      "src/delivery/engine_impl.h"
+bad  server/api/webhook_handlers.cc      "src/delivery/engine.h"
+bad  server/api/webhook_handlers.cc      "src/server/rpc/rpc_services.h"
+bad  server/config/config.cc             "src/server/app/app.h"
+bad  server/config/config.cc             "src/server/observe/logging.h"
+bad  server/observe/logging.cc           "src/server/api/errors.h"
+bad  server/observe/logging.cc           <grpcpp/grpcpp.h>
+bad  server/rpc/rpc_server.cc            "src/server/app/app.h"
+bad  server/rpc/rpc_server.cc            "src/server/web/admin_http.h"
+bad  server/rpc/rpc_server.cc            "src/outbox/outbox.h"
+bad  server/rpc/rpc_server.cc            <spdlog/spdlog.h>
+bad  server/web/admin_http.cc            "src/server/rpc/rpc_server.h"
+bad  server/web/admin_http.cc            <boost/beast.hpp>
+bad  server/web/admin_http.cc            <grpcpp/grpcpp.h>
+bad  server/app/serve.cc                 "src/cli/commands.h"
+bad  server/app/serve.cc                 <sqlite3.h>
+bad  server/app/app.cc                   "src/cli/commands.h"
+bad  server/app/app.cc                   "src/http/curl_handle.h"
+bad  server/app/app.cc                   "src/outbox/sqlite/writer.h"
+bad  server/app/app.cc                   "src/delivery/engine_impl.h"
+bad  server/app/app.cc                   <curl/curl.h>
+bad  server/app/main.cc                  "src/http/curl_transport.h"
+bad  server/main.cc                      "src/base/clock.h"
+bad  cli/client.cc                       "src/server/config/config.h"
+bad  cli/client.cc                       "src/outbox/types.h"
+bad  cli/client.cc                       "src/http/transport.h"
+bad  cli/client.cc                       "src/delivery/engine.h"
+bad  cli/client.cc                       "src/delivery/engine_impl.h"
+bad  cli/client.cc                       <prometheus/counter.h>
+bad  console/page.cc                     "src/base/clock.h"
+good base/ids.h                          "src/base/clock.h"
+good message/request.cc                  "src/outbox/types.h"
+good message/signing.cc                  <openssl/evp.h>
+good outbox/sqlite/writer.cc             <sqlite3.h>
+good outbox/postgres/pg.cc               "src/outbox/postgres/schema.h"
+good http/resolver.cc                    <ares.h>
+good http/resolver.cc                    "src/http/transport.h"
+good http/curl_transport.cc              "src/http/curl_handle.h"
+good http/server/page.cc                 <boost/asio.hpp>
+good delivery/engine.cc                  "src/http/transport.h"
+good delivery/engine.cc                  "src/message/request.h"
+good delivery/engine_hold.cc             "src/delivery/engine_impl.h"
+good server/api/webhook_handlers.cc      "src/message/signing.h"
+good server/api/webhook_handlers.cc      "postrider/v1/webhook_service.pb.h"
+good server/rpc/rpc_server.cc            <grpcpp/grpcpp.h>
+good server/rpc/rpc_server.cc            <thread>
+good server/rpc/rpc_services.cc          "src/server/api/webhook_handlers.h"
+good server/web/admin_http.cc            "src/http/server/http_server.h"
+good server/app/app.cc                   "src/outbox/sqlite/sqlite_outbox.h"
+good server/app/main.cc                  "src/cli/commands.h"
+good cli/receiver.cc                     "src/http/server/http_server.h"
+good cli/client.cc                       "src/message/signing.h"
+good cli/client.cc                       "postrider/v1/webhook_service.grpc.pb.h"
 END
 
   rm -rf "$tree/src"

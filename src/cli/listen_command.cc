@@ -15,7 +15,7 @@
 #include "src/cli/common_flags.h"
 #include "src/cli/output.h"
 #include "src/cli/receiver.h"
-#include "src/delivery/signing.h"
+#include "src/message/signing.h"
 
 namespace postrider {
 namespace {

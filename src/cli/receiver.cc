@@ -8,8 +8,8 @@
 #include "absl/time/clock.h"
 #include "src/base/mutex.h"
 #include "src/cli/output.h"
-#include "src/delivery/signing.h"
 #include "src/http/server/http_server.h"
+#include "src/message/signing.h"
 
 namespace postrider {
 namespace {

@@ -9,7 +9,7 @@
 #include "absl/strings/str_split.h"
 #include "google/protobuf/util/json_util.h"
 #include "src/cli/output.h"
-#include "src/delivery/json.h"
+#include "src/message/json.h"
 
 namespace postrider {
 namespace {

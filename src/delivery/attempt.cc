@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "src/delivery/masking.h"
 #include "src/delivery/retry.h"
-#include "src/delivery/retry_after.h"
+#include "src/message/masking.h"
+#include "src/message/retry_after.h"
 
 namespace postrider {
 namespace {

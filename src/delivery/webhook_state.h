@@ -11,10 +11,10 @@
 #include "src/delivery/early_credit.h"
 #include "src/delivery/limiter.h"
 #include "src/delivery/moment.h"
-#include "src/delivery/request.h"
 #include "src/delivery/timer_heap.h"
 #include "src/delivery/webhook_queue.h"
 #include "src/delivery/window.h"
+#include "src/message/request.h"
 #include "src/outbox/types.h"
 
 namespace postrider {

@@ -12,9 +12,9 @@
 #include "google/rpc/error_details.pb.h"
 #include "postrider/v1/notification_service.grpc.pb.h"
 #include "src/base/clock.h"
-#include "src/server/rpc_server.h"
-#include "src/server/rpc_services.h"
-#include "tests/server/test_certificates.h"
+#include "src/server/rpc/rpc_server.h"
+#include "src/server/rpc/rpc_services.h"
+#include "tests/server/rpc/test_certificates.h"
 
 namespace postrider {
 namespace {

@@ -8,7 +8,7 @@
 #include "google/protobuf/util/json_util.h"
 #include "src/cli/client_exit.h"
 #include "tests/cli/program.h"
-#include "tests/server/app_harness.h"
+#include "tests/server/app/app_harness.h"
 #include "tests/support/http_sink.h"
 
 namespace postrider {

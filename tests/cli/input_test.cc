@@ -8,7 +8,7 @@
 #include <string>
 
 #include "absl/time/time.h"
-#include "tests/outbox/scratch_dir.h"
+#include "tests/support/scratch_dir.h"
 
 namespace postrider {
 namespace {

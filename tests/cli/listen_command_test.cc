@@ -16,7 +16,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "src/cli/commands.h"
-#include "src/delivery/json.h"
+#include "src/message/json.h"
 #include "tests/support/http_client.h"
 
 namespace postrider {

@@ -18,9 +18,9 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "src/base/mutex.h"
-#include "src/delivery/signing.h"
-#include "tests/outbox/scratch_dir.h"
+#include "src/message/signing.h"
 #include "tests/support/http_client.h"
+#include "tests/support/scratch_dir.h"
 
 namespace postrider {
 namespace {

@@ -10,7 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "src/base/random.h"
 #include "tests/cli/commands_fixture.h"
-#include "tests/server/test_certificates.h"
+#include "tests/server/rpc/test_certificates.h"
 
 namespace postrider {
 namespace {

@@ -6,7 +6,7 @@
 
 #include "gtest/gtest.h"
 #include "src/base/random.h"
-#include "src/delivery/retry_after.h"
+#include "src/message/retry_after.h"
 
 namespace postrider {
 namespace {

@@ -9,7 +9,7 @@
 #include <sstream>
 #include <string>
 
-#include "src/server/exit_codes.h"
+#include "src/base/failure.h"
 #include "tests/e2e/filler.h"
 #include "tests/e2e/server_process.h"
 

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
-#include "src/delivery/signing.h"
+#include "src/message/signing.h"
 #include "tests/e2e/api_client.h"
 #include "tests/e2e/receivers.h"
 #include "tests/e2e/server_process.h"

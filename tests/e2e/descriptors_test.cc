@@ -13,7 +13,7 @@
 #include "tests/e2e/api_client.h"
 #include "tests/e2e/receivers.h"
 #include "tests/e2e/server_process.h"
-#include "tests/server/raw_http2.h"
+#include "tests/server/rpc/raw_http2.h"
 #include "tests/support/http_sink.h"
 
 // A server with few file descriptors, which receivers or callers use up.

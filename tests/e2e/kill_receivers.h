@@ -8,7 +8,7 @@
 #include "absl/strings/match.h"
 #include "gtest/gtest.h"
 #include "src/base/mutex.h"
-#include "src/delivery/signing.h"
+#include "src/message/signing.h"
 #include "tests/e2e/api_client.h"
 #include "tests/support/http_client.h"
 #include "tests/support/http_sink.h"

@@ -12,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "src/base/ids.h"
-#include "tests/outbox/scratch_dir.h"
+#include "tests/support/scratch_dir.h"
 
 // What a server that was killed left on disk.
 

@@ -12,7 +12,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "src/delivery/signing.h"
+#include "src/message/signing.h"
 #include "tests/e2e/api_client.h"
 #include "tests/e2e/kill_clients.h"
 #include "tests/e2e/kill_receivers.h"

@@ -8,7 +8,7 @@
 
 #include "absl/time/time.h"
 #include "tests/e2e/process.h"
-#include "tests/outbox/scratch_dir.h"
+#include "tests/support/scratch_dir.h"
 
 namespace postrider {
 

@@ -132,7 +132,7 @@ class LaterAnswers {
   std::thread thread_;
 };
 
-// One call, as src/server/unary_method.h takes it: whoever is done with it last deletes it.
+// One call, as src/server/rpc/unary_method.h takes it: whoever is done with it last deletes it.
 class LaterCall {
  public:
   LaterCall(AsyncService& service, grpc::ServerCompletionQueue& queue, LaterAnswers& later)

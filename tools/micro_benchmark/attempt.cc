@@ -9,8 +9,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "benchmark/benchmark.h"
-#include "src/delivery/request.h"
-#include "src/delivery/signing.h"
+#include "src/message/request.h"
+#include "src/message/signing.h"
 #include "tools/micro_benchmark/support.h"
 
 // What each attempt does before libcurl has it, next to OpenSSL's HMAC of the same bytes.

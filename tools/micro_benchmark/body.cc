@@ -2,8 +2,8 @@
 #include <string>
 
 #include "benchmark/benchmark.h"
-#include "src/delivery/json.h"
-#include "src/delivery/rendering.h"
+#include "src/message/json.h"
+#include "src/message/rendering.h"
 #include "tools/micro_benchmark/support.h"
 
 // What a publish does with its payload, next to copying the body.

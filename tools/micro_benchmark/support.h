@@ -3,7 +3,7 @@
 #include <string>
 #include <string_view>
 
-#include "src/delivery/rendering.h"
+#include "src/message/rendering.h"
 #include "src/outbox/types.h"
 
 // The one message that all parts work on, in the likeness of the one that tools/bench sends: a body

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "src/base/status_macros.h"
 #include "src/outbox/sqlite/row_codec.h"
-#include "src/outbox/sqlite/status_macros.h"
 
 namespace postrider {
 namespace {

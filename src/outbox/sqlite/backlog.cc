@@ -7,7 +7,7 @@
 #include <limits>
 #include <utility>
 
-#include "src/outbox/sqlite/status_macros.h"
+#include "src/base/status_macros.h"
 
 namespace postrider {
 namespace {

@@ -14,9 +14,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "src/base/status_macros.h"
 #include "src/outbox/sqlite/full_disk.h"
 #include "src/outbox/sqlite/schema.h"
-#include "src/outbox/sqlite/status_macros.h"
 
 namespace postrider {
 namespace {

@@ -5,8 +5,8 @@
 #include <string>
 #include <utility>
 
+#include "src/base/status_macros.h"
 #include "src/outbox/sqlite/row_codec.h"
-#include "src/outbox/sqlite/status_macros.h"
 
 namespace postrider {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "src/outbox/sqlite/status_macros.h"
+#include "src/base/status_macros.h"
 
 namespace postrider {
 namespace {

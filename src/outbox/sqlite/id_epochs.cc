@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "src/base/ids.h"
-#include "src/outbox/sqlite/status_macros.h"
+#include "src/base/status_macros.h"
 
 namespace postrider {
 namespace {

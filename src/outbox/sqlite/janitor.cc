@@ -4,8 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "src/base/status_macros.h"
 #include "src/outbox/sqlite/row_codec.h"
-#include "src/outbox/sqlite/status_macros.h"
 
 namespace postrider {
 namespace {

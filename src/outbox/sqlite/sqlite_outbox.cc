@@ -5,13 +5,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "src/base/random.h"
+#include "src/base/status_macros.h"
 #include "src/outbox/sqlite/completion.h"
 #include "src/outbox/sqlite/data_dir.h"
 #include "src/outbox/sqlite/log_vfs.h"
 #include "src/outbox/sqlite/pending_write.h"
 #include "src/outbox/sqlite/reader_pool.h"
 #include "src/outbox/sqlite/schema.h"
-#include "src/outbox/sqlite/status_macros.h"
 #include "src/outbox/sqlite/writer.h"
 
 namespace postrider {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "src/outbox/sqlite/status_macros.h"
+#include "src/base/status_macros.h"
 
 namespace postrider {
 namespace {

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "src/base/status_macros.h"
 #include "src/outbox/sqlite/data_dir.h"
-#include "src/outbox/sqlite/status_macros.h"
 
 namespace postrider {
 namespace {

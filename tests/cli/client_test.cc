@@ -116,7 +116,8 @@ class ClientServerTest : public ::testing::Test {
 
   ServerConfig config_;
   TestCertificates certificates_;
-  RpcServices services_{SystemClock(), {1000, 1 << 20, 1 << 20}};
+  CallGate gate_{SystemClock(), {1000, 1 << 20, 1 << 20}, nullptr};
+  RpcServices services_{gate_};
   std::unique_ptr<RpcServer> server_;
   ClientOptions options_;
 };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -52,6 +53,8 @@ struct CallContext {
   absl::Time deadline = absl::InfiniteFuture();
   // Null: it cannot be cancelled.
   std::shared_ptr<Cancellation> cancellation;
+  // Who calls, as in base/peer.h; what calls are shared by.
+  std::string peer;
 
   // OK while the caller waits; else DEADLINE_EXCEEDED or CANCELLED. What tells a secret to nobody
   // but the caller asks this right before it stores.

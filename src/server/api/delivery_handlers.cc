@@ -159,7 +159,8 @@ class DeliveryHandlers::Holds {
 };
 
 void DeliveryHandlers::ListDeliveries(const v1::ListDeliveriesRequest& request,
-                                      v1::ListDeliveriesResponse* response, HandlerDone done) {
+                                      v1::ListDeliveriesResponse* response,
+                                      const CallContext& /*context*/, HandlerDone done) {
   std::string tag = FilterTag(request);
   absl::StatusOr<DeliveryFilter> filter = FilterFromProto(request, outbox_.ids(), tag);
   if (!filter.ok()) return std::move(done)(filter.status());
@@ -179,7 +180,8 @@ void DeliveryHandlers::ListDeliveries(const v1::ListDeliveriesRequest& request,
 }
 
 void DeliveryHandlers::GetDelivery(const v1::GetDeliveryRequest& request,
-                                   v1::GetDeliveryResponse* response, HandlerDone done) {
+                                   v1::GetDeliveryResponse* response,
+                                   const CallContext& /*context*/, HandlerDone done) {
   const std::string tenant = TenantOrDefault(request.tenant());
   const std::optional<DeliveryId> id = outbox_.ids().ParseDeliveryId(request.delivery_id());
   if (!id.has_value()) return std::move(done)(NoDelivery(tenant, request.delivery_id()));
@@ -200,7 +202,8 @@ void DeliveryHandlers::GetDelivery(const v1::GetDeliveryRequest& request,
 }
 
 void DeliveryHandlers::RetryDelivery(const v1::RetryDeliveryRequest& request,
-                                     v1::RetryDeliveryResponse* response, HandlerDone done) {
+                                     v1::RetryDeliveryResponse* response,
+                                     const CallContext& /*context*/, HandlerDone done) {
   const std::string tenant = TenantOrDefault(request.tenant());
   const std::optional<DeliveryId> id = outbox_.ids().ParseDeliveryId(request.delivery_id());
   if (!id.has_value()) return std::move(done)(NoDelivery(tenant, request.delivery_id()));

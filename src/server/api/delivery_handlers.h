@@ -4,6 +4,7 @@
 #include "src/base/clock.h"
 #include "src/delivery/hold.h"
 #include "src/outbox/outbox.h"
+#include "src/server/api/call_context.h"
 #include "src/server/api/handler.h"
 
 namespace postrider {
@@ -16,11 +17,12 @@ class DeliveryHandlers {
       : outbox_(outbox), status_(status), clock_(clock) {}
 
   void ListDeliveries(const v1::ListDeliveriesRequest& request,
-                      v1::ListDeliveriesResponse* response, HandlerDone done);
+                      v1::ListDeliveriesResponse* response, const CallContext& context,
+                      HandlerDone done);
   void GetDelivery(const v1::GetDeliveryRequest& request, v1::GetDeliveryResponse* response,
-                   HandlerDone done);
+                   const CallContext& context, HandlerDone done);
   void RetryDelivery(const v1::RetryDeliveryRequest& request, v1::RetryDeliveryResponse* response,
-                     HandlerDone done);
+                     const CallContext& context, HandlerDone done);
 
  private:
   // Fills in what holds back those that are pending, of one answer, and ends the call.

@@ -127,7 +127,7 @@ absl::StatusOr<NewNotification> NotificationHandlers::Prepare(
 
 void NotificationHandlers::PublishNotification(const v1::PublishNotificationRequest& request,
                                                v1::PublishNotificationResponse* response,
-                                               HandlerDone done) {
+                                               const CallContext& /*context*/, HandlerDone done) {
   absl::StatusOr<NewNotification> notification = Prepare(request);
   if (!notification.ok()) return std::move(done)(notification.status());
   std::vector<NewNotification> one;
@@ -149,7 +149,8 @@ void NotificationHandlers::PublishNotification(const v1::PublishNotificationRequ
 
 void NotificationHandlers::BatchPublishNotifications(
     const v1::BatchPublishNotificationsRequest& request,
-    v1::BatchPublishNotificationsResponse* response, HandlerDone done) {
+    v1::BatchPublishNotificationsResponse* response, const CallContext& /*context*/,
+    HandlerDone done) {
   if (request.requests_size() > kMaxBatch) {
     return std::move(done)(InvalidField(
         "requests", absl::StrCat("has ", request.requests_size(), " notifications, at most ",
@@ -196,7 +197,7 @@ void NotificationHandlers::BatchPublishNotifications(
 
 void NotificationHandlers::GetNotification(const v1::GetNotificationRequest& request,
                                            v1::GetNotificationResponse* response,
-                                           HandlerDone done) {
+                                           const CallContext& /*context*/, HandlerDone done) {
   const std::string tenant = TenantOrDefault(request.tenant());
   const std::optional<NotificationId> id =
       outbox_.ids().ParseNotificationId(request.notification_id());
@@ -216,7 +217,7 @@ void NotificationHandlers::GetNotification(const v1::GetNotificationRequest& req
 
 void NotificationHandlers::ListNotifications(const v1::ListNotificationsRequest& request,
                                              v1::ListNotificationsResponse* response,
-                                             HandlerDone done) {
+                                             const CallContext& /*context*/, HandlerDone done) {
   std::string tag = FilterTag(request);
   absl::StatusOr<NotificationFilter> filter = FilterFromProto(request, tag);
   if (!filter.ok()) return std::move(done)(filter.status());

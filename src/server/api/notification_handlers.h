@@ -5,6 +5,7 @@
 #include "absl/status/statusor.h"
 #include "postrider/v1/notification_service.pb.h"
 #include "src/outbox/outbox.h"
+#include "src/server/api/call_context.h"
 #include "src/server/api/handler.h"
 
 namespace postrider {
@@ -21,15 +22,19 @@ class NotificationHandlers {
       : outbox_(outbox), max_notification_bytes_(max_notification_bytes) {}
 
   void PublishNotification(const v1::PublishNotificationRequest& request,
-                           v1::PublishNotificationResponse* response, HandlerDone done);
+                           v1::PublishNotificationResponse* response, const CallContext& context,
+                           HandlerDone done);
   // A request that cannot be published has a Status in its place; the rest is published. An error
   // of the whole means that nothing was.
   void BatchPublishNotifications(const v1::BatchPublishNotificationsRequest& request,
-                                 v1::BatchPublishNotificationsResponse* response, HandlerDone done);
+                                 v1::BatchPublishNotificationsResponse* response,
+                                 const CallContext& context, HandlerDone done);
   void GetNotification(const v1::GetNotificationRequest& request,
-                       v1::GetNotificationResponse* response, HandlerDone done);
+                       v1::GetNotificationResponse* response, const CallContext& context,
+                       HandlerDone done);
   void ListNotifications(const v1::ListNotificationsRequest& request,
-                         v1::ListNotificationsResponse* response, HandlerDone done);
+                         v1::ListNotificationsResponse* response, const CallContext& context,
+                         HandlerDone done);
 
  private:
   // Checks and renders.

@@ -337,7 +337,8 @@ void WebhookHandlers::ValidateUnstored(const v1::Webhook& proto,
 }
 
 void WebhookHandlers::GetWebhook(const v1::GetWebhookRequest& request,
-                                 v1::GetWebhookResponse* response, HandlerDone done) {
+                                 v1::GetWebhookResponse* response, const CallContext& /*context*/,
+                                 HandlerDone done) {
   std::string tenant = TenantOrDefault(request.tenant());
   outbox_.GetWebhook(tenant, request.name(),
                      [this, tenant, name = request.name(), response,
@@ -361,7 +362,8 @@ void WebhookHandlers::TellHealth(std::vector<WebhookId> ids, std::vector<v1::Web
 }
 
 void WebhookHandlers::ListWebhooks(const v1::ListWebhooksRequest& request,
-                                   v1::ListWebhooksResponse* response, HandlerDone done) {
+                                   v1::ListWebhooksResponse* response,
+                                   const CallContext& /*context*/, HandlerDone done) {
   std::string tenant = TenantOrDefault(request.tenant());
   std::string tag = absl::StrCat("webhooks:", tenant);
   absl::StatusOr<int> limit = PageLimit(request.page_size());
@@ -388,7 +390,8 @@ void WebhookHandlers::ListWebhooks(const v1::ListWebhooksRequest& request,
 }
 
 void WebhookHandlers::DeleteWebhook(const v1::DeleteWebhookRequest& request,
-                                    v1::DeleteWebhookResponse* /*response*/, HandlerDone done) {
+                                    v1::DeleteWebhookResponse* /*response*/,
+                                    const CallContext& /*context*/, HandlerDone done) {
   std::string tenant = TenantOrDefault(request.tenant());
   auto modify = [tenant, name = request.name()](
                     std::optional<Webhook> stored) -> absl::StatusOr<std::optional<Webhook>> {

@@ -44,11 +44,11 @@ class WebhookHandlers {
                        v1::ValidateWebhookResponse* response, const CallContext& context,
                        HandlerDone done);
   void GetWebhook(const v1::GetWebhookRequest& request, v1::GetWebhookResponse* response,
-                  HandlerDone done);
+                  const CallContext& context, HandlerDone done);
   void ListWebhooks(const v1::ListWebhooksRequest& request, v1::ListWebhooksResponse* response,
-                    HandlerDone done);
+                    const CallContext& context, HandlerDone done);
   void DeleteWebhook(const v1::DeleteWebhookRequest& request, v1::DeleteWebhookResponse* response,
-                     HandlerDone done);
+                     const CallContext& context, HandlerDone done);
   void RotateSigningSecret(const v1::RotateSigningSecretRequest& request,
                            v1::RotateSigningSecretResponse* response,
                            const CallContext& context, HandlerDone done);

@@ -18,11 +18,13 @@
 #include "src/delivery/dispatcher.h"
 #include "src/http/address_policy.h"
 #include "src/outbox/sqlite/sqlite_outbox.h"
+#include "src/server/api/call_gate.h"
 #include "src/server/api/delivery_handlers.h"
 #include "src/server/api/notification_handlers.h"
 #include "src/server/api/webhook_handlers.h"
 #include "src/server/api/webhook_tester.h"
 #include "src/server/app/descriptor_budget.h"
+#include "src/server/app/call_log.h"
 #include "src/server/app/engine_log.h"
 #include "src/server/app/engine_status.h"
 #include "src/server/app/metrics.h"
@@ -159,7 +161,9 @@ struct App::Impl {
         engine_log(SystemClock()),
         dispatcher(config.max_queue_bytes,
                    [this](const Webhook& webhook) { LogDisabled(webhook); }),
-        services(SystemClock(), CallLimits(config)) {}
+        call_log(SystemClock()),
+        gate(SystemClock(), CallLimits(config), &call_log),
+        services(gate) {}
 
   std::optional<Failure> Bind();
   std::optional<Failure> OpenOutbox();
@@ -182,6 +186,8 @@ struct App::Impl {
   std::vector<Cidr> networks;
   std::unique_ptr<AddressPolicy> policy;
   Dispatcher dispatcher;
+  CallLog call_log;
+  CallGate gate;
   RpcServices services;
   std::unique_ptr<RpcServer> rpc_server;
   std::unique_ptr<MetricsPage> metrics_page;
@@ -327,7 +333,7 @@ void App::Impl::OpenServices() {
     page = metrics_page.get();
   }
 
-  services.Open({webhooks.get(), notifications.get(), deliveries.get()});
+  gate.Open({webhooks.get(), notifications.get(), deliveries.get()});
   serving = true;
   rpc_server->SetServing(true);
 }
@@ -399,7 +405,7 @@ void App::Reload() {
 void App::BeginDrain() {
   if (std::exchange(impl_->draining, true)) return;
   impl_->serving = false;
-  impl_->services.StopAdmission();
+  impl_->gate.StopAdmission();
   if (impl_->rpc_server != nullptr) impl_->rpc_server->SetServing(false);
   for (const auto& pump : impl_->pumps) pump->BeginDrain();
 }

@@ -4,10 +4,8 @@
 #include <grpcpp/support/async_unary_call.h>
 
 #include <atomic>
-#include <cstdint>
 #include <functional>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "src/server/api/call_context.h"
@@ -28,13 +26,7 @@ class UnaryCall {
   virtual void Answer(const grpc::Status& status, CallShares::Share share) = 0;
   void Answer(const grpc::Status& status) { Answer(status, CallShares::Share()); }
 
-  // How large the response is. Before Answer only, as what follows.
-  virtual int64_t ResponseBytes() const = 0;
-
-  // Who calls, as in call_peer.h.
-  virtual std::string Peer() const = 0;
-
-  // Its cancellation is null when the method is not watched.
+  // Before Answer only. Its cancellation is null when the method is not watched.
   virtual CallContext Context() const = 0;
 
  protected:
@@ -96,15 +88,9 @@ class UnaryMethod final : public AnyUnaryMethod {
       LetGo();
     }
 
-    int64_t ResponseBytes() const override {
-      return static_cast<int64_t>(response_.ByteSizeLong());
-    }
-
     CallContext Context() const override {
-      return {absl::FromChrono(context_.deadline()), cancellation_};
+      return {absl::FromChrono(context_.deadline()), cancellation_, PeerOfCall(context_.peer())};
     }
-
-    std::string Peer() const override { return PeerOfCall(context_.peer()); }
 
     void GiveUp() override { context_.TryCancel(); }
 

@@ -39,23 +39,8 @@ class HandlerFixture : public ::testing::Test {
     }
   }
 
-  // Starts `handlers.method(request)` and runs. The request must live as long as the call.
-  template <typename Handlers, typename Request, typename Response>
-  std::unique_ptr<Call<Response>> Start(Handlers& handlers,
-                                        void (Handlers::*method)(const Request&, Response*,
-                                                                 HandlerDone),
-                                        const Request& request) {
-    auto call = std::make_unique<Call<Response>>();
-    auto* raw = call.get();
-    (handlers.*method)(request, &call->response, [raw](absl::Status status) {
-      ASSERT_FALSE(raw->status.has_value()) << "ended twice";
-      raw->status = std::move(status);
-    });
-    Run();
-    return call;
-  }
-
-  // The same for a method that is told of its caller: context_.
+  // Starts `handlers.method(request)` for a caller of context_, and runs. The request must live as
+  // long as the call.
   template <typename Handlers, typename Request, typename Response>
   std::unique_ptr<Call<Response>> Start(Handlers& handlers,
                                         void (Handlers::*method)(const Request&, Response*,

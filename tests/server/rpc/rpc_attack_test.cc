@@ -75,7 +75,8 @@ class RpcAttackTest : public ::testing::TestWithParam<bool> {
 
   ServerConfig config_;
   TestCertificates certificates_;
-  RpcServices services_{SystemClock(), {1000, 1 << 20, 1 << 20}};
+  CallGate gate_{SystemClock(), {1000, 1 << 20, 1 << 20}, nullptr};
+  RpcServices services_{gate_};
   std::unique_ptr<RpcServer> server_;
 };
 

@@ -84,7 +84,8 @@ class RpcServerTest : public ::testing::Test {
 
   ServerConfig config_;
   TestCertificates certificates_;
-  RpcServices services_{SystemClock(), {1000, 1 << 20, 1 << 20}};
+  CallGate gate_{SystemClock(), {1000, 1 << 20, 1 << 20}, nullptr};
+  RpcServices services_{gate_};
   std::unique_ptr<RpcServer> server_;
 };
 
@@ -265,7 +266,8 @@ TEST_F(RpcServerTest, AnAuthorityThatIsNoPemIsNamed) {
 TEST_F(RpcServerTest, APortThatIsTakenIsSaid) {
   ASSERT_EQ(Start().message, "");
   config_.listen = server_->address().ToString();
-  RpcServices others(SystemClock(), {1, 1, 1});
+  CallGate gate(SystemClock(), {1, 1, 1}, nullptr);
+  RpcServices others(gate);
   auto second = RpcServer::Start(config_, {&others});
   ASSERT_TRUE(std::holds_alternative<Failure>(second));
   const Failure& failure = std::get<Failure>(second);

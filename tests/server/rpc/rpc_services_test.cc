@@ -76,7 +76,7 @@ class RpcServicesTest : public ::testing::Test {
     server_->Shutdown(absl::Seconds(2));
   }
 
-  void Open() { services_.Open({&webhooks_, &notifications_, &deliveries_}); }
+  void Open() { gate_.Open({&webhooks_, &notifications_, &deliveries_}); }
 
   // Lets the outbox answer until the call has ended.
   grpc::Status Finish(const AsyncCall& call) {
@@ -118,7 +118,7 @@ class RpcServicesTest : public ::testing::Test {
   }
 
   struct Method {
-    RpcMethod method;
+    std::string name;
     bool reads;
     std::function<grpc::Status()> call;
   };
@@ -131,27 +131,32 @@ class RpcServicesTest : public ::testing::Test {
     N* n = notification_stub_.get();
     D* d = delivery_stub_.get();
     return {
-        {RpcMethod::kConfigureWebhook, false, Empty(w, &W::ConfigureWebhook)},
-        {RpcMethod::kValidateWebhook, false, Empty(w, &W::ValidateWebhook)},
-        {RpcMethod::kGetWebhook, true, Empty(w, &W::GetWebhook)},
-        {RpcMethod::kListWebhooks, true, Empty(w, &W::ListWebhooks)},
-        {RpcMethod::kDeleteWebhook, false, Empty(w, &W::DeleteWebhook)},
-        {RpcMethod::kRotateSigningSecret, false, Empty(w, &W::RotateSigningSecret)},
-        {RpcMethod::kPublishNotification, false, Empty(n, &N::PublishNotification)},
-        {RpcMethod::kBatchPublishNotifications, false, Empty(n, &N::BatchPublishNotifications)},
-        {RpcMethod::kGetNotification, true, Empty(n, &N::GetNotification)},
-        {RpcMethod::kListNotifications, true, Empty(n, &N::ListNotifications)},
-        {RpcMethod::kListDeliveries, true, Empty(d, &D::ListDeliveries)},
-        {RpcMethod::kGetDelivery, true, Empty(d, &D::GetDelivery)},
-        {RpcMethod::kRetryDelivery, false, Empty(d, &D::RetryDelivery)},
+        {"ConfigureWebhook", false, Empty(w, &W::ConfigureWebhook)},
+        {"ValidateWebhook", false, Empty(w, &W::ValidateWebhook)},
+        {"GetWebhook", true, Empty(w, &W::GetWebhook)},
+        {"ListWebhooks", true, Empty(w, &W::ListWebhooks)},
+        {"DeleteWebhook", false, Empty(w, &W::DeleteWebhook)},
+        {"RotateSigningSecret", false, Empty(w, &W::RotateSigningSecret)},
+        {"PublishNotification", false, Empty(n, &N::PublishNotification)},
+        {"BatchPublishNotifications", false, Empty(n, &N::BatchPublishNotifications)},
+        {"GetNotification", true, Empty(n, &N::GetNotification)},
+        {"ListNotifications", true, Empty(n, &N::ListNotifications)},
+        {"ListDeliveries", true, Empty(d, &D::ListDeliveries)},
+        {"GetDelivery", true, Empty(d, &D::GetDelivery)},
+        {"RetryDelivery", false, Empty(d, &D::RetryDelivery)},
     };
   }
 
-  uint64_t Ended(RpcMethod method) const {
+  const CallMetrics::OfMethod& CountsOf(const std::string& name) const {
+    size_t found = kMethodCount;
+    ForEachMethod([&](const auto& method, size_t number) {
+      if (method.name == name) found = number;
+    });
+    return gate_.metrics().methods[found];
+  }
+  uint64_t Ended(const std::string& name) const {
     uint64_t ended = 0;
-    for (const Counter& counter : services_.metrics().methods[static_cast<size_t>(method)].ended) {
-      ended += counter.value();
-    }
+    for (const Counter& counter : CountsOf(name).ended) ended += counter.value();
     return ended;
   }
 
@@ -167,7 +172,8 @@ class RpcServicesTest : public ::testing::Test {
   NotificationHandlers notifications_{*outbox_, 100'000};
   DeliveryHandlers deliveries_{*outbox_, status_, SystemClock()};
 
-  RpcServices services_{SystemClock(), {1000, kMaxInFlightBytes, kMaxAnswerBytes}};
+  CallGate gate_{SystemClock(), {1000, kMaxInFlightBytes, kMaxAnswerBytes}, nullptr};
+  RpcServices services_{gate_};
   std::unique_ptr<QueuedServer> server_ = std::make_unique<QueuedServer>(services_);
   std::unique_ptr<v1::WebhookService::Stub> webhook_stub_;
   std::unique_ptr<v1::NotificationService::Stub> notification_stub_;
@@ -193,16 +199,16 @@ TEST_F(RpcServicesTest, EveryMethodReachesItsHandlerAndIsCounted) {
                 ::testing::AnyOf(grpc::StatusCode::OK, grpc::StatusCode::INVALID_ARGUMENT,
                                  grpc::StatusCode::NOT_FOUND))
         << status.error_message();
-    EXPECT_EQ(Ended(method.method), 1u) << static_cast<int>(method.method);
+    EXPECT_EQ(Ended(method.name), 1u) << method.name;
   }
-  EXPECT_EQ(services_.metrics().in_flight.value(), 0);
-  EXPECT_EQ(services_.metrics().in_flight_bytes.value(), 0);
+  EXPECT_EQ(gate_.metrics().in_flight.value(), 0);
+  EXPECT_EQ(gate_.metrics().in_flight_bytes.value(), 0);
 }
 
 TEST_F(RpcServicesTest, WhenItDrainsOnlyReadsAreAdmitted) {
   Open();
-  services_.StopAdmission();
-  services_.StopAdmission();
+  gate_.StopAdmission();
+  gate_.StopAdmission();
   for (const Method& method : Methods()) {
     const AsyncCall call(method.call);
     const grpc::Status status = Finish(call);
@@ -237,7 +243,7 @@ TEST_F(RpcServicesTest, RequestsUnderWayAreBoundedByTheirBytesAndSharedByTenant)
   Finish(other);
   const AsyncCall again(Publish(2000));
   EXPECT_TRUE(Finish(again).ok());
-  EXPECT_EQ(services_.metrics().in_flight_bytes.value(), 0);
+  EXPECT_EQ(gate_.metrics().in_flight_bytes.value(), 0);
 }
 
 TEST_F(RpcServicesTest, AnAnswerThatFindsNoRoomIsRefusedAndPublishingGoesOn) {
@@ -267,8 +273,7 @@ TEST_F(RpcServicesTest, AnAnswerThatFindsNoRoomIsRefusedAndPublishingGoesOn) {
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_EQ(ReasonOf(refused), "TOO_MANY_REQUESTS");
   EXPECT_TRUE(HasRetryInfo(refused));
-  EXPECT_EQ(services_.metrics()
-                .methods[static_cast<size_t>(RpcMethod::kListNotifications)]
+  EXPECT_EQ(CountsOf("ListNotifications")
                 .ended[static_cast<size_t>(grpc::StatusCode::RESOURCE_EXHAUSTED)]
                 .value(),
             1u);

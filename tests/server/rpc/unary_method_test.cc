@@ -316,15 +316,16 @@ TEST(UnaryMethodTest, AnAnswerThatNobodyTakesIsCountedUntilItIsGivenUp) {
                         RawHttp2::CallHeader("/grpc.health.v1.Health/Check")) +
         RawHttp2::Frame(RawHttp2::kData, RawHttp2::kEndStream, 1, RawHttp2::Message(""))));
     const HeldService::Held held = service.WaitFor(1).front();
-    EXPECT_EQ(held.call->Peer(), "127.0.0.1");
+    const std::string peer = held.call->Context().peer;
+    EXPECT_EQ(peer, "127.0.0.1");
     absl::StatusOr<CallShares::Share> share =
-        shares.Take("t", held.call->Peer(), 1, 1, CallShares::Excess::kRefused);
+        shares.Take("t", peer, 1, 1, CallShares::Excess::kRefused);
     ASSERT_TRUE(share.ok());
     // What the message does not know, it keeps and sends as it is.
     held.response->GetReflection()
         ->MutableUnknownFields(held.response)
         ->AddLengthDelimited(99, std::string(kAnswer, 'x'));
-    ASSERT_TRUE(share->Answered(held.call->ResponseBytes()).ok());
+    ASSERT_TRUE(share->Answered(static_cast<int64_t>(held.response->ByteSizeLong())).ok());
     held.call->Answer(grpc::Status::OK, *std::move(share));
     // The client's window has room for 64 KiB of it.
     EXPECT_GE(shares.metrics().answer_bytes.value(), kAnswer);

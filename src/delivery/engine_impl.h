@@ -73,7 +73,7 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   // Ends a deleted webhook that is in no list any more.
   void Reap(WebhookState& webhook);
 
-  // ---- engine_impl.cc: one webhook's turn, and what comes back
+  // ---- engine_send.cc: what is read ahead, and one webhook's turn
 
   // Says how many it sent. REQUIRES: MaySend().
   int Run(WebhookState& webhook);
@@ -88,16 +88,6 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   void Send(WebhookState& webhook, Item* item);
   RequestBuilder& RequestsOf(WebhookState& webhook);
   void Arm(WebhookState& webhook);
-  void OnTransfer(Item* item, TransferResult result);
-  void OnNotMade(Item* item, TransferError error);
-  // Some of what waits: a step takes a bounded time for it.
-  void JudgeFailures();
-  void EndAttempt(Item* item, TransferResult result);
-  // A busy delivery becomes what a caller's retry made of it. REQUIRES: item->retried.
-  void TakeRetried(Item* item);
-  // Puts a busy delivery that stays pending back in its queue, or leaves it on disk.
-  void Return(Item* item, const QueueKey& key);
-  void CountProbing(WebhookState& webhook);
 
   // How many deliveries may be queued in memory.
   size_t Capacity(const WebhookState& webhook) const;
@@ -112,6 +102,18 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
   size_t MaxProbes() const { return std::max<size_t>(options_.max_unrecorded / 2, 1); }
   void FreeSlotOf(const Item& item);
   TenantState& TenantOf(const Webhook& webhook);
+
+  // ---- engine_outcomes.cc: what comes back
+
+  void OnTransfer(Item* item, TransferResult result);
+  void OnNotMade(Item* item, TransferError error);
+  // Some of what waits: a step takes a bounded time for it.
+  void JudgeFailures();
+  void EndAttempt(Item* item, TransferResult result);
+  // A busy delivery becomes what a caller's retry made of it. REQUIRES: item->retried.
+  void TakeRetried(Item* item);
+  // Puts a busy delivery that stays pending back in its queue, or leaves it on disk.
+  void Return(Item* item, const QueueKey& key);
 
   // ---- engine_health.cc: what an attempt says of its receiver, and what follows
 
@@ -140,6 +142,7 @@ class Engine::Impl final : private Pager::Host, private Recorder::Host {
 
   // ---- engine_hold.cc: what is told of it
 
+  void CountProbing(WebhookState& webhook);
   Moment Now() const;
   static absl::Time WallOf(const Moment& now, absl::Duration mono);
   const WebhookState* Known(WebhookId id) const;

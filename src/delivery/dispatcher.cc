@@ -6,6 +6,8 @@
 #include <set>
 #include <utility>
 
+#include "src/base/require.h"
+
 namespace postrider {
 namespace {
 
@@ -35,6 +37,7 @@ Dispatcher::Dispatcher(size_t max_bytes_on_the_way, OnDisabled on_disabled)
 Dispatcher::~Dispatcher() = default;
 
 void Dispatcher::SetLanes(const std::vector<Lane>& lanes) {
+  REQUIRE(targets_.empty());
   for (const Lane& lane : lanes) {
     auto target = std::make_unique<Target>();
     target->executor = lane.executor;
@@ -51,6 +54,7 @@ size_t Dispatcher::IndexOf(WebhookId id) const {
 }
 
 Dispatcher::Lane Dispatcher::LaneOf(WebhookId id) const {
+  REQUIRE(!targets_.empty());
   const Target& target = *targets_[IndexOf(id)];
   return {target.executor, target.engine};
 }

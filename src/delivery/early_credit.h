@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "absl/time/time.h"
+#include "src/base/require.h"
 
 namespace postrider {
 
@@ -25,6 +26,7 @@ class EarlyCredit {
 
   // REQUIRES: Any(now).
   void Take(absl::Duration now) {
+    REQUIRE(Any(now));
     const int64_t more = (now - filled_at_) / kApart;
     if (more > 0) {
       filled_at_ += more * kApart;

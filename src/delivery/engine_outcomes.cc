@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "src/base/require.h"
 #include "src/delivery/engine_impl.h"
 
 // What becomes of a delivery when its attempt has ended.
@@ -119,6 +120,7 @@ void Engine::Impl::OnRecorded(Item* item, const AttemptOutcome& outcome) {
 }
 
 void Engine::Impl::TakeRetried(Item* item) {
+  REQUIRE(item->retried != nullptr);
   ReadClocks();
   WebhookState& webhook = *item->webhook;
   OwedDelivery retried = std::move(*item->retried);

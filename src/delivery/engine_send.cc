@@ -1,10 +1,11 @@
-#include "src/delivery/engine_impl.h"
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <utility>
+
+#include "src/base/require.h"
+#include "src/delivery/engine_impl.h"
 
 // What is read ahead of a webhook's deliveries, and which of them is sent when.
 
@@ -95,6 +96,7 @@ void Engine::Impl::OnPageRead(WebhookState& webhook, const absl::Status& status)
 // ---- One webhook's turn
 
 int Engine::Impl::Run(WebhookState& webhook) {
+  REQUIRE(MaySend());
   if (webhook.deleted) {
     Reap(webhook);
     return 0;

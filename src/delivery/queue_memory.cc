@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "src/base/require.h"
+
 namespace postrider {
 namespace {
 
@@ -101,6 +103,7 @@ bool QueueMemory::TakeFromGreedy(size_t bytes, const WebhookState* but) {
 }
 
 size_t QueueMemory::Reserve(size_t want, Room room) {
+  REQUIRE(room != Room::kAlways);
   const size_t least = std::min(want, std::max<size_t>(Share(), 1));
   if (!Fits(least) && (room == Room::kFree || !TakeFromGreedy(least, nullptr))) return 0;
   const size_t taken = used_ + reserved_;

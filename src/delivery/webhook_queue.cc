@@ -41,6 +41,7 @@ Item* WebhookQueue::FirstAfter(const QueueKey& key) const {
 }
 
 Item* WebhookQueue::FindFirstPublished() const {
+  REQUIRE(queued() > 0);
   const auto first = entries_.begin() + begin_;
   return std::min_element(first, entries_.end(),
                           [](const Entry& a, const Entry& b) { return a.key.id < b.key.id; })
@@ -60,6 +61,8 @@ Item* WebhookQueue::Find(DeliveryId id) const {
 }
 
 void WebhookQueue::Push(Item* item) {
+  REQUIRE(Covers(item->key));
+  REQUIRE(Find(DeliveryId{item->key.id}) == nullptr);
   // Room at the front is reused when it is half of the vector, which makes a move cost O(1) each.
   if (begin_ > kKeptEntries && begin_ > entries_.size() / 2) {
     entries_.erase(entries_.begin(), entries_.begin() + begin_);
@@ -82,6 +85,7 @@ void WebhookQueue::Erase(Item* item) {
 }
 
 void WebhookQueue::Take(Item* item) {
+  REQUIRE(!item->busy);
   Erase(item);
   item->busy = true;
   item->prev_busy_ = nullptr;
@@ -92,6 +96,7 @@ void WebhookQueue::Take(Item* item) {
 }
 
 void WebhookQueue::PutBack(Item* item, const QueueKey& key) {
+  REQUIRE(Covers(key));
   Unlink(item);
   item->key = key;
   Push(item);
@@ -116,6 +121,7 @@ void WebhookQueue::Drop(Item* item, int attempts) {
 }
 
 void WebhookQueue::Unlink(Item* item) {
+  REQUIRE(item->busy);
   Item*& link = item->prev_busy_ != nullptr ? item->prev_busy_->next_busy_ : busy_list_;
   link = item->next_busy_;
   if (item->next_busy_ != nullptr) item->next_busy_->prev_busy_ = item->prev_busy_;

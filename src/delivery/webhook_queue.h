@@ -9,6 +9,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
+#include "src/base/require.h"
 #include "src/outbox/types.h"
 
 namespace postrider {
@@ -95,10 +96,13 @@ class WebhookQueue {
   bool Covers(const QueueKey& key) const { return key <= horizon_; }
 
   // The least and the greatest key. REQUIRES: queued() > 0.
-  Item* front() const { return entries_[begin_].item; }
-  Item* back() const { return entries_.back().item; }
+  Item* front() const { return at(0); }
+  Item* back() const { return at(queued() - 1); }
   // In the order of the keys. REQUIRES: index < queued().
-  Item* at(size_t index) const { return entries_[begin_ + index].item; }
+  Item* at(size_t index) const {
+    REQUIRE(index < queued());
+    return entries_[begin_ + index].item;
+  }
   // The queued one with the least key that is greater; null without one.
   Item* FirstAfter(const QueueKey& key) const;
   // The queued one that was published first. Looks at all. REQUIRES: queued() > 0.

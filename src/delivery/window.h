@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "src/base/require.h"
+
 namespace postrider {
 
 // How many attempts of one webhook may be under way, and its circuit breaker:
@@ -16,7 +18,9 @@ class Window {
  public:
   // REQUIRES: max >= 1, failures_to_probe >= 1.
   Window(int max, int failures_to_probe)
-      : max_(max), failures_to_probe_(failures_to_probe), limit_(max) {}
+      : max_(max), failures_to_probe_(failures_to_probe), limit_(max) {
+    REQUIRE(max >= 1 && failures_to_probe >= 1);
+  }
 
   // From the next attempt on.
   void SetMax(int max);

@@ -43,7 +43,7 @@ readonly OWNERS='
 ^spdlog/                        ^server/observe/
 ^openssl/                       ^(message|http|server/rpc|cli)/
 ^rapidjson/                     ^(message|server/(api|observe))/
-^(thread|mutex|condition_variable|future|pthread\.h)$ ^(base|outbox/sqlite|http|server/(config|observe|rpc|web|app)|cli)/
+^(thread|mutex|shared_mutex|condition_variable|future|semaphore|latch|barrier|stop_token|pthread\.h|poll\.h|netdb\.h)$ ^(base|outbox/sqlite|http|server/(config|observe|rpc|web|app)|cli)/
 ^sys/                           ^(base|outbox/sqlite|http|server/(config|observe|rpc|web|app)|cli)/
 ^src/delivery/engine_impl\.h$   ^delivery/engine[^/]*\.cc$
 ^src/http/(curl_handle|curl_multi)\.h$ ^http/curl_

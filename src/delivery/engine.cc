@@ -127,8 +127,9 @@ void Engine::Impl::OnWebhook(const Webhook& webhook, bool owed) {
 void Engine::Impl::StartFailing(WebhookState& webhook, const Webhook& config) {
   webhook.window.StartProbing();
   // It was good a moment ago: it is probed at once, and then begins to catch up anew.
-  if (config.failing_since > now_.steady) return;
-  webhook.failing_since = config.failing_since;
+  webhook.to_catch_up = WebhookHealth::IsRecovering(config.failing_since);
+  if (webhook.to_catch_up) return;
+  webhook.failing_since = std::min(config.failing_since, now_.steady);
   // Those that died together are not all probed when the process begins; one that has failed for a
   // moment only does not wait.
   const absl::Duration spread = std::clamp(now_.steady - webhook.failing_since - kMoment,
@@ -168,8 +169,9 @@ void Engine::Impl::ApplyConfig(WebhookState& webhook, const Webhook& config) {
     webhook.window = Window(std::max(config.max_concurrency, 1), options_.failures_to_probe);
     webhook.last_error = {};
     webhook.early_credit = {};
-    if (webhook.failing() || webhook.catching_up()) {
+    if (webhook.failing() || webhook.catching_up() || webhook.to_catch_up) {
       StartCatchingUp(webhook);
+      webhook.to_catch_up = false;
       webhook.failing_since = absl::InfiniteFuture();
       SaveHealth(webhook);
     }

@@ -18,10 +18,12 @@ constexpr absl::Duration kDisableAgain = absl::Seconds(1);
 }  // namespace
 
 void Engine::Impl::OnSuccess(WebhookState& webhook) {
-  if (webhook.window.probing()) StartCatchingUp(webhook);
+  const bool probed = webhook.window.probing();
+  if (probed) StartCatchingUp(webhook);
   webhook.window.OnSuccess();
   webhook.backoff_until = -absl::InfiniteDuration();
-  if (!webhook.failing()) return;
+  if (!webhook.failing() && !probed) return;
+  webhook.to_catch_up = false;
   webhook.last_error = {};
   webhook.failing_since = absl::InfiniteFuture();
   SaveHealth(webhook);
@@ -30,6 +32,7 @@ void Engine::Impl::OnSuccess(WebhookState& webhook) {
 void Engine::Impl::OnFailure(WebhookState& webhook, const Item& item, const Verdict& verdict) {
   if (webhook.failing_since == absl::InfiniteFuture()) {
     webhook.failing_since = now_.steady;
+    webhook.to_catch_up = false;
     SaveHealth(webhook);
   }
   webhook.last_error = verdict.outcome.error;
@@ -82,7 +85,7 @@ void Engine::Impl::OnHealthRefused(WebhookId id) {
 }
 
 void Engine::Impl::SaveHealth(const WebhookState& webhook) {
-  const bool recovers = !webhook.failing() && webhook.catching_up();
+  const bool recovers = !webhook.failing() && (webhook.catching_up() || webhook.to_catch_up);
   recorder_.AddHealth(
       {webhook.id, recovers ? WebhookHealth::kRecovering : webhook.failing_since});
 }

@@ -29,7 +29,7 @@ Hold MakeHold(HoldReason reason, std::string detail) {
 }  // namespace
 
 void Engine::Impl::CountProbing(WebhookState& webhook) {
-  const bool probing = webhook.open() && webhook.window.probing();
+  const bool probing = webhook.open() && webhook.window.probing() && !webhook.to_catch_up;
   if (probing == webhook.counted_probing) return;
   webhook.counted_probing = probing;
   metrics_.probing_webhooks.Add(probing ? 1 : -1);
@@ -69,9 +69,9 @@ Health Engine::Impl::HealthOf(WebhookId id) const {
     health.state = HealthState::kDisabled;
     return health;
   }
-  if (webhook->window.probing()) {
+  if (webhook->window.probing() && !webhook->to_catch_up) {
     health.state = HealthState::kProbing;
-  } else if (webhook->window.growing() || webhook->catching_up()) {
+  } else if (webhook->window.growing() || webhook->window.probing() || webhook->catching_up()) {
     health.state = HealthState::kRecovering;
   }
   if (webhook->state_since != absl::InfinitePast()) health.start = now.ToWall(webhook->state_since);

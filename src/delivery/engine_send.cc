@@ -60,7 +60,8 @@ size_t Engine::Impl::RowsWanted(const WebhookState& webhook) {
 bool Engine::Impl::WantsFar(const WebhookState& webhook) const {
   const WebhookQueue& queue = webhook.queue;
   if (webhook.window.probing()) return queue.empty();
-  return webhook.catching_up() && queue.FirstAfter(webhook.caught_up) == nullptr;
+  return webhook.catching_up() && webhook.early_credit.Any(now_.mono) &&
+         queue.FirstAfter(webhook.caught_up) == nullptr;
 }
 
 bool Engine::Impl::IsStarving(const WebhookState& webhook) {
@@ -228,9 +229,9 @@ void Engine::Impl::Arm(WebhookState& webhook) {
       const Item* const next = webhook.ordered() ? queue.FindFirstPublished() : queue.front();
       if (!IsDue(next->key)) due = next->key.due_us;
       not_before(webhook.limiter.NextToken());
-      if (webhook.catching_up() && !webhook.early_credit.Any(now_.mono)) {
-        not_before(webhook.early_credit.next());
-      }
+    }
+    if (webhook.catching_up() && !webhook.early_credit.Any(now_.mono)) {
+      not_before(webhook.early_credit.next());
     }
     if (!queue.complete()) {
       if (IsFar(queue.horizon())) due = std::min(due, queue.horizon().due_us - LeadMicros());

@@ -80,6 +80,8 @@ struct WebhookState {
   // The outage is over, since when; what it has put off is tried once each before it is due, in the
   // order of the keys, up to the one that is named. InfiniteFuture: all is by its own policy.
   absl::Time recovered_at = absl::InfiniteFuture();
+  // It had not caught up when the process ended: it begins with a probe, and then does.
+  bool to_catch_up = false;
   QueueKey caught_up;
   // Monotonic: there was no memory to read ahead; not before this again.
   absl::Duration look_ahead_again = -absl::InfiniteDuration();

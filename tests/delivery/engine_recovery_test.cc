@@ -272,6 +272,39 @@ TEST_F(RecoveryTest, DisablingMeanwhileLosesNothingOfIt) {
   EXPECT_EQ(Owed(), 0u);
 }
 
+TEST_F(RecoveryTest, ARestartThenDisablingOrAMoveLosesNothingOfIt) {
+  for (const bool moved : {false, true}) {
+    Start();
+    h_->Publish(200);
+    Fail(absl::Minutes(3));
+    AwaitProbe();
+    if (!moved) h_->Configure("w", [](Webhook& w) { w.enabled = false; });
+    h_->Crash();
+    EXPECT_NE(h_->engine->HealthOf(id_).state, HealthState::kProbing);
+    if (moved) {
+      Move();
+    } else {
+      h_->Configure("w", [](Webhook& w) { w.enabled = true; });
+    }
+    Run(absl::Minutes(1));
+    EXPECT_EQ(Owed(), 0u) << moved;
+    EXPECT_EQ(h_->Stored("w").failing_since, absl::InfiniteFuture());
+  }
+}
+
+TEST_F(RecoveryTest, AnOrderedWebhookThatWorksAfterARestartIsNotFailing) {
+  Start();
+  h_->Configure("w", [](Webhook& w) { w.order = DeliveryOrder::kOrdered; });
+  h_->Publish(3);
+  Fail(absl::Minutes(3));
+  // The machine begins with a clock that is behind.
+  h_->clock.SetWall(h_->clock.Now() - absl::Hours(24 * 30));
+  h_->Crash();
+  Run(absl::Minutes(5));
+  EXPECT_EQ(Owed(), 0u);
+  EXPECT_EQ(h_->Stored("w").failing_since, absl::InfiniteFuture());
+}
+
 TEST_F(RecoveryTest, AnOrderedWebhookHasNothingToCatchUpWith) {
   Start();
   h_->Publish(200);

@@ -131,7 +131,10 @@ std::string FilterTag(v1::ListDeliveriesRequest request) {
 
 class DeliveryHandlers::Holds {
  public:
-  explicit Holds(const Clock& clock) : clock_set_(clock.Now() - clock.Steady()) {}
+  explicit Holds(const Clock& clock) : clock_set_(clock.Now() - clock.Steady()) {
+    // It was slewed, or read a moment apart.
+    if (absl::AbsDuration(clock_set_) < absl::Seconds(1)) clock_set_ = absl::ZeroDuration();
+  }
 
   // Fills `proto`, which must live until the call ends, from the row.
   void Fill(const Delivery& delivery, const IdCodec& ids, v1::Delivery* proto) {
@@ -153,7 +156,7 @@ class DeliveryHandlers::Holds {
   }
 
  private:
-  const absl::Duration clock_set_;
+  absl::Duration clock_set_;
   std::vector<PendingDelivery> pending_;
   std::vector<v1::Delivery*> protos_;
 };

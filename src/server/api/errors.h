@@ -10,8 +10,8 @@
 namespace postrider {
 
 // Errors for callers of the API: absl::Status whose payloads are the details of the google.rpc
-// error model, keyed by type URL. What a handler answers is turned into a grpc::Status in
-// status_mapping.h.
+// error model, keyed by type URL. What a handler answers is turned into a google.rpc.Status
+// in status_mapping.h.
 
 // Collects what is wrong with a request, field by field, so that a caller hears all of it at once.
 class FieldViolations {

@@ -127,6 +127,15 @@ TEST_F(CallGateTest, AnotherDoorServesEveryMethod) {
   EXPECT_EQ(gate_.metrics().in_flight_bytes.value(), 0);
 }
 
+TEST_F(CallGateTest, CallsThatTestOrTellASecretAreWatched) {
+  std::vector<std::string> watched;
+  ForEachMethod([&](const auto& method, size_t /*number*/) {
+    if (method.watched == Watched::kYes) watched.push_back(method.name);
+  });
+  EXPECT_EQ(watched, (std::vector<std::string>{"ConfigureWebhook", "ValidateWebhook",
+                                               "RotateSigningSecret"}));
+}
+
 TEST_F(CallGateTest, WhatOneDoorPublishesAnotherCallReads) {
   Open();
   auto publish = door_.Begin("PublishNotification", AnyPublish());

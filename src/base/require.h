@@ -12,8 +12,8 @@ namespace postrider {
 
 }  // namespace postrider
 
-// Holds a caller to what a header says that it REQUIRES: where that is not so, the program is wrong,
-// and ends. In builds with assertions (dev, asan, tsan); in release nothing is looked at.
+// Holds a caller to what a header says that it REQUIRES: where that is not so, the program is
+// wrong, and ends. In builds with assertions (dev, asan, tsan); in release nothing is looked at.
 #ifdef NDEBUG
 #define REQUIRE(condition) static_cast<void>(sizeof(static_cast<bool>(condition)))
 #else

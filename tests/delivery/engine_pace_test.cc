@@ -117,7 +117,8 @@ TEST_F(PaceTest, AnEarlyProbeIsAnAttemptAndChargedToNothing) {
     EXPECT_NEAR(owed.attempts, 1 + probes.size() / 3.0, 1) << "in turn";
   }
   EXPECT_EQ(attempts, 3 + static_cast<int>(probes.size()));
-  EXPECT_EQ(h_.DeliveryOf(0).attempts.size(), static_cast<size_t>(h_.DeliveryOf(0).delivery.attempts));
+  const DeliveryWithAttempts first = h_.DeliveryOf(0);
+  EXPECT_EQ(first.attempts.size(), static_cast<size_t>(first.delivery.attempts));
   // What is due by its own policy is charged.
   SentIn(absl::Hours(1));
   for (const OwedDelivery& owed : h_.Pending(id)) EXPECT_EQ(owed.budget_attempts, 2);

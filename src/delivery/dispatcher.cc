@@ -47,8 +47,8 @@ void Dispatcher::SetLanes(const std::vector<Lane>& lanes) {
 }
 
 size_t Dispatcher::IndexOf(WebhookId id) const {
-  // The numbers grow with time in their upper bits: mixed, so that the lower ones spread (the
-  // multiplier is 2^64 over the golden ratio).
+  // Mixed, so that numbers that differ by a fixed step spread, too (the multiplier is 2^64 over the
+  // golden ratio).
   const uint64_t mixed = static_cast<uint64_t>(id) * 0x9e3779b97f4a7c15;
   return static_cast<size_t>(mixed >> 32) % targets_.size();
 }

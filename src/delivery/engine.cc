@@ -126,10 +126,11 @@ void Engine::Impl::OnWebhook(const Webhook& webhook, bool owed) {
 // It was failing when the process ended, or had not caught up since.
 void Engine::Impl::StartFailing(WebhookState& webhook, const Webhook& config) {
   webhook.window.StartProbing();
-  // It was good a moment ago: it is probed at once, and then begins to catch up anew.
-  webhook.to_catch_up = WebhookHealth::IsRecovering(config.failing_since);
+  // kRecovering: it was good a moment ago, and is probed at once. So is one that failed under a clock
+  // that was ahead: since when is not known.
+  webhook.to_catch_up = config.failing_since > now_.steady;
   if (webhook.to_catch_up) return;
-  webhook.failing_since = std::min(config.failing_since, now_.steady);
+  webhook.failing_since = config.failing_since;
   // Those that died together are not all probed when the process begins; one that has failed for a
   // moment only does not wait.
   const absl::Duration spread = std::clamp(now_.steady - webhook.failing_since - kMoment,

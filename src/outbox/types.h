@@ -180,10 +180,6 @@ struct WebhookHealth {
   // As failing_since: it works again, and what it had put off is tried. Later than any time, also
   // when a clock that was set has moved it.
   static constexpr absl::Time kRecovering = absl::FromUnixSeconds(253402300799);  // 9999-12-31
-  static bool IsRecovering(absl::Time failing_since) {
-    return failing_since != absl::InfiniteFuture() &&
-           failing_since > kRecovering - absl::Hours(24 * 365 * 1000);
-  }
 
   WebhookId webhook{};
   absl::Time failing_since = absl::InfiniteFuture();

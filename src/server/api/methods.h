@@ -12,8 +12,8 @@
 
 namespace postrider {
 
-// The methods of the API, once each: what every door serves (rpc/ today). One is added here and
-// in the protos, and nowhere else.
+// The methods of the API, once each: what every door serves (rpc/ today). A new one has a line
+// here, its protos, and its handler; no door is changed.
 
 // The handlers that answer. All must outlive every call.
 struct ApiHandlers {
